@@ -1,0 +1,41 @@
+//! Who is asking: verifies tokens, issues the relay's own, and makes the ids that only a verified token can make.
+//!
+//! Invariant: a [`UserId`] exists only because a signature was checked. Nothing here touches the network, and the
+//! clock is always an argument. The only file is the relay's own signing key.
+//!
+//! Life of a credential, each step in its own module:
+//! 1. `token` refuses what is too long, takes the three parts apart and reads the header (`json` is the strict reader).
+//! 2. `claims` reads the payload into typed claims; a claim of the wrong type is refused, not skipped.
+//! 3. `issuer` says which keys the named issuer may use; the key, not the header, decides the algorithm.
+//! 4. `verifier` checks the signature and the audience, then the times and the kind, and answers with a [`Grant`].
+//!
+//! `signing_key` is the other direction: it makes tokens with the relay's own key, which `key_file` keeps.
+
+mod claims;
+mod error;
+mod grant;
+mod ids;
+mod issuer;
+mod json;
+mod key_file;
+mod secret;
+mod signing_key;
+mod token;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+pub use claims::{
+    DEVICE_CLAIM, KIND_CLAIM, LEEWAY, MAX_LIFETIME, MAX_SUBJECT_BYTES, MAX_TOKEN_ID_BYTES,
+    SCOPE_CLAIM,
+};
+pub use error::{AuthError, ConfigError, Flaw, KeyError, Part};
+pub use grant::{Grant, Kind, Scope, Scopes, UnknownKind, UnknownScope};
+pub use ids::{DeviceName, InvalidDeviceName, UserId};
+pub use issuer::{Issuer, Key, MAX_KEYS_PER_ISSUER, MIN_SECRET_BYTES};
+pub use key_file::KEY_FILE_NAME;
+pub use secret::Secret;
+pub use signing_key::{OWN_AUDIENCE, OWN_ISSUER, SigningKey, TokenRequest};
+pub use token::MAX_TOKEN_BYTES;
+pub use verifier::Verifier;
