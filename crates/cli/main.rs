@@ -1,1 +1,157 @@
-fn main() {}
+//! The `c2l` program: from the command line to a running relay or agent, and back to an exit code.
+//!
+//! Invariant: only this crate knows clap, anyhow, signals, the environment and stdout. Nothing is bound before every
+//! setting has been judged.
+//!
+//! 1. [`args`] reads the command line into texts.
+//! 2. [`settings`] joins them with environment, file and defaults, and reports every mistake at once.
+//! 3. [`logging`] starts.
+//! 4. [`commands`] does what was asked; [`signals`] says when to stop.
+//! 5. [`exit`] turns what went wrong into a sentence and a code.
+
+mod args;
+mod build_info;
+mod commands;
+mod device;
+mod exit;
+mod files;
+mod logging;
+mod output;
+mod settings;
+mod signals;
+mod token_source;
+
+use std::{future::Future, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use tokio::runtime::{Builder, Runtime};
+use tracing::warn;
+
+use crate::{
+    args::{Agent, Cli, Command, ConfigCommand, Dev, Relay, Shown, Takes, TokenCommand, Typed},
+    settings::{Environment, Flags, Mistakes, Values, agent, dev, general, relay, token},
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long what blocks a thread (a name being looked up) may hold up the exit.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let general = cli.general.flags;
+    match cli.command {
+        Command::Relay(typed) => {
+            let settings = prepare(&general, typed, relay::read)?;
+            on(Builder::new_multi_thread(), commands::relay::run(settings))
+        }
+        Command::Agent(typed) => {
+            let settings = prepare(&general, typed, agent::read)?;
+            // One session and one upstream: more threads would only cost memory.
+            on(
+                Builder::new_current_thread(),
+                commands::agent::run(settings),
+            )
+        }
+        Command::Dev(typed) => {
+            let settings = prepare(&general, typed, dev::read)?;
+            on(Builder::new_multi_thread(), commands::dev::run(settings))
+        }
+        Command::Token(TokenCommand::Issue(typed)) => {
+            commands::token::issue(&prepare(&general, typed, token::read)?)
+        }
+        Command::Config(ConfigCommand::Show { command }) => show(&general, command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "c2l", &mut script);
+            output::print(&String::from_utf8(script)?).context("cannot print")
+        }
+    }
+}
+
+/// Runs `work` to its end on a runtime made for it.
+fn on(mut builder: Builder, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime: Runtime = builder
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
+}
+
+/// Reads the settings of a command, then starts logging as they say.
+fn prepare<C: Takes, T>(
+    general: &Flags,
+    typed: Typed<C>,
+    read: fn(&mut Values) -> Option<T>,
+) -> anyhow::Result<T> {
+    let mut values = resolve(general, typed, &environment);
+    let log = general::read_log(&mut values);
+    let settings = read(&mut values);
+    values.check()?;
+    logging::start(log).context("cannot start logging")?;
+    for warning in values.take_warnings() {
+        warn!("{warning}");
+    }
+    settings.context("a setting is missing, and nobody said so")
+}
+
+fn resolve<C: Takes>(general: &Flags, typed: Typed<C>, environment: Environment<'_>) -> Values {
+    let mut flags = typed.flags;
+    flags.extend(general.clone());
+    let tables: Vec<_> = [C::GENERAL].iter().chain(C::TABLES).copied().collect();
+    let file = general::config_file(&flags, environment);
+    Values::resolve(&tables, &flags, environment, file)
+}
+
+fn environment(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+/// Prints the settings, then reports the mistakes in them.
+fn show(general: &Flags, command: Option<Shown>) -> anyhow::Result<()> {
+    let mut shown = match command {
+        Some(Shown::Relay(typed)) => vec![shown(general, typed, relay::read)],
+        Some(Shown::Agent(typed)) => vec![shown(general, typed, agent::read)],
+        Some(Shown::Dev(typed)) => vec![shown(general, typed, dev::read)],
+        None => vec![
+            shown(general, Typed::<Relay>::nothing(), relay::read),
+            // What an agent lacks is no mistake on a machine that may never run one.
+            shown(general, Typed::<Agent>::nothing(), |_| None::<()>),
+            shown(general, Typed::<Dev>::nothing(), dev::read),
+        ],
+    };
+    let text: String = commands::config_show::render(shown.iter().map(|(text, _)| text));
+    output::print(&text).context("cannot print")?;
+    let mut mistakes: Vec<String> = Vec::new();
+    for (_, found) in &mut shown {
+        mistakes.append(&mut found.0);
+    }
+    mistakes.sort();
+    mistakes.dedup();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Mistakes(mistakes).into())
+}
+
+fn shown<C: Takes, T>(
+    general: &Flags,
+    typed: Typed<C>,
+    read: fn(&mut Values) -> Option<T>,
+) -> (Values, Mistakes) {
+    let mut values = resolve(general, typed, &environment);
+    general::read_log(&mut values);
+    read(&mut values);
+    let mistakes = values.check().err().unwrap_or(Mistakes(Vec::new()));
+    (values, mistakes)
+}

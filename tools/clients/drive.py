@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import dataclass
 
 import engine
-from product import Dev
+from product import Dev, end_on_sigterm
 
 HERE = pathlib.Path(__file__).resolve().parent
-CLIENT_WITHIN = 120.0  # seconds, for all checks of one client process
+CLIENT_WITHIN = 60.0  # seconds, for all checks of one client process
 
 # Where a credential may stand. A path credential leaves the SDK's own key a dummy that the relay must not mind.
 OLLAMA_PATH = {"OLLAMA_HOST": "{relay}/k/{key}"}
@@ -137,7 +137,7 @@ def ask(tally, where, client, form, checks, relay, credential, cache):
             stdout, stderr = ran.stdout, ran.stderr
         except subprocess.TimeoutExpired as error:
             stdout = (error.stdout or b"").decode(errors="replace")
-            stderr = f"no end within {CLIENT_WITHIN:.0f} s"
+            stderr = f"it did not end within {CLIENT_WITHIN:.0f} s"
     lines = dict((name, (word, said)) for word, name, said in re.findall(r"^(ok|failed) (\S+) ?(.*)$", stdout, re.MULTILINE))
     for check in checks:
         word, said = lines.get(check, ("failed", f"said nothing; its error output ends: {stderr[-600:].strip()}"))
@@ -160,6 +160,7 @@ def run_upstream(tally, upstream, dev, clients, checks_of, cache):
 
 
 def main():
+    end_on_sigterm()
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--binary", type=pathlib.Path, required=True)
     arguments.add_argument("--cache", type=pathlib.Path, required=True, help="where clients and models are kept")
@@ -193,7 +194,9 @@ def main():
                 run_upstream(tally, name, dev, clients, checks_of, cache)
                 if tally.failed > before:
                     print(dev.output().replace(dev.credential, "…"))
-        except (RuntimeError, TimeoutError, OSError, subprocess.CalledProcessError) as error:
+        except subprocess.CalledProcessError as error:
+            tally.add(False, name, "start", f"{error}\n{error.stderr}")
+        except (RuntimeError, OSError) as error:  # a TimeoutError is an OSError
             tally.add(False, name, "start", str(error))
 
     print(f"{tally.passed} passed, {tally.failed} failed")

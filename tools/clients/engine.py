@@ -37,7 +37,8 @@ class Engine(Program):
         model = cache / f"tiny-{name}.gguf"
         if not model.exists():
             part = model.with_suffix(".part")
-            subprocess.run([sys.executable, SCRIPTS / "make_tiny_gguf.py", part, *make], check=True)
+            command = [sys.executable, SCRIPTS / "make_tiny_gguf.py", part, *make]
+            subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
             part.rename(model)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"

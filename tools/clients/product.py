@@ -3,11 +3,14 @@
 Every wait here is for a condition, with a deadline, and says what was seen when it runs out. Read next: drive.py.
 """
 
+import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -44,8 +47,13 @@ def answers(url):
         return False
 
 
+def end_on_sigterm():
+    """Make SIGTERM leave by the same door as an error, so that the `with` blocks end what they started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 class Program:
-    """A child process with its output in files, ended with the `with` block."""
+    """A child process in a folder of its own, its output in files there; ended and removed with the `with` block."""
 
     def __init__(self, name, command, **environment):
         self.name = name
@@ -66,15 +74,16 @@ class Program:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()  # nothing happens when it has ended by itself
         try:
             self.process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
             print(f"note: {self.name} did not end within {STOP_WITHIN:.0f} s of SIGTERM and was killed")
-            os.killpg(self.process.pid, signal.SIGKILL)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # whatever it started is of its group
             self.process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def output(self):
         """The end of what it wrote, for a reader who wants to know why something failed."""
@@ -100,8 +109,8 @@ class Dev(Program):
     """`c2l dev` on a free port, with its agent connected: `relay` is its address, `credential` what it printed."""
 
     def __init__(self, binary, upstream=None):
-        data = tempfile.mkdtemp(prefix="c2l-data-")
-        command = [binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", data]
+        # `data` is relative to the process's own folder, and goes with it.
+        command = [binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", "data"]
         command += ["--upstream", upstream] if upstream else []
         super().__init__("c2l-dev", command)
         self.relay = self.credential = None

@@ -2,9 +2,11 @@
 //!
 //! Invariant: every field has a unit, a default and a consequence written beside it; the agent reads no environment.
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-use http::Uri;
+use http::{Uri, uri::Scheme};
+
+use crate::error::Error;
 
 /// Fetches the token anew: before each connection, and again when the present one is about to run out.
 pub type TokenSource =
@@ -55,4 +57,107 @@ pub struct Config {
     pub backoff_max: Duration,
     /// How long a session must have been open before the wait starts over. Default 60 s.
     pub healthy_after: Duration,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("relay", &self.relay)
+            .field("device_name", &self.device_name)
+            .field("upstream", &self.upstream)
+            .field("allow_manage", &self.allow_manage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Finds every mistake before the first socket is opened.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut problems = Vec::new();
+        let mut require = |is_met: bool, problem: &str| {
+            if !is_met {
+                problems.push(problem.to_owned());
+            }
+        };
+        require(
+            is_plain_address(&self.relay),
+            "relay: an address like https://relay.example is needed, without path, query or user",
+        );
+        require(
+            is_https(&self.relay) || self.allow_insecure || is_loopback(&self.relay),
+            "relay: http:// to another machine would show tokens and prompts to everyone on the way; \
+             use https://, or allow_insecure",
+        );
+        require(
+            is_plain_address(&self.upstream) && !is_https(&self.upstream),
+            "upstream: an address like http://127.0.0.1:11434 is needed, without path, query or user",
+        );
+        require(
+            is_device_name(&self.device_name),
+            "device_name: 1 to 64 letters, digits, `.`, `_` or `-` are needed",
+        );
+        require(
+            self.max_concurrent_requests > 0,
+            "max_concurrent_requests: must not be 0",
+        );
+        require(
+            !self.backoff_min.is_zero() && self.backoff_min <= self.backoff_max,
+            "backoff_min: must be more than 0 and at most backoff_max",
+        );
+        for (name, limit) in [
+            ("upstream_connect_timeout", self.upstream_connect_timeout),
+            ("dial_timeout", self.dial_timeout),
+        ] {
+            require(!limit.is_zero(), &format!("{name}: must not be 0"));
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Config { problems })
+        }
+    }
+}
+
+/// True for `http(s)://host[:port]` and nothing more.
+fn is_plain_address(uri: &Uri) -> bool {
+    let is_http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    let has_user = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'));
+    is_http && has_host && !has_user && uri.path() == "/" && uri.query().is_none()
+}
+
+pub(crate) fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// The host without the brackets of an IPv6 literal.
+pub(crate) fn host(uri: &Uri) -> &str {
+    uri.host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+}
+
+/// The port, named or implied by the scheme.
+pub(crate) fn port(uri: &Uri) -> u16 {
+    let implied = if is_https(uri) { 443 } else { 80 };
+    uri.port_u16().unwrap_or(implied)
+}
+
+/// True when the address names this machine, whatever a resolver says.
+pub(crate) fn is_loopback(uri: &Uri) -> bool {
+    let host = host(uri);
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+fn is_device_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

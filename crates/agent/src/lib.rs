@@ -1,1 +1,104 @@
-//! Placeholder.
+//! The desktop side of c2l: keeps one session with a relay and performs its requests against the one local upstream.
+//!
+//! Invariant: the relay is trusted for delivery alone. Which upstream, which paths, how many at once and with which
+//! token is this side's configuration, and nothing that arrives can change it.
+//!
+//! Life of a session:
+//!
+//! 1. [`supervisor`] fetches the token, asks for a session, and waits with jitter when one is lost.
+//! 2. [`dialer`] reaches the relay: TCP, TLS, HTTP/2, and the gRPC stub on top.
+//! 3. [`session`] greets, moves messages both ways, keeps time, and hands each new stream on.
+//! 4. [`forward`] judges one request, sends it to the upstream and streams the answer back.
+//! 5. [`status`] tells whoever watches where all this stands.
+//!
+//! Read next: [`Agent`], then [`supervisor`].
+
+pub mod config;
+mod dialer;
+pub mod error;
+mod forward;
+mod session;
+pub mod status;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, future::Future, sync::Arc};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, TokenError, TokenSource};
+pub use error::{Error, Refusal};
+pub use status::Status;
+
+use crate::{dialer::Dialer, forward::Forwarder};
+
+/// An agent that is ready to run: its configuration is sound and its trusted roots are loaded.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) config: Config,
+    pub(crate) dialer: Dialer,
+    pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+impl Agent {
+    /// Checks the configuration and loads the trusted roots; no socket is opened. The receiver shows the state at any
+    /// time and keeps its last value, [`Status::Closed`], after the agent is gone.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with every mistake at once, or [`Error::Roots`].
+    pub fn new(config: Config) -> Result<(Self, watch::Receiver<Status>), Error> {
+        config.check()?;
+        let dialer = Dialer::new(&config)?;
+        let forwarder = Arc::new(Forwarder::new(&config)?);
+        let (status, watch) = watch::channel(Status::Connecting { attempt: 1 });
+        let agent = Self {
+            config,
+            dialer,
+            forwarder,
+            status,
+        };
+        Ok((agent, watch))
+    }
+
+    /// Keeps a session until `shutdown` completes, then lets running requests finish within the drain grace.
+    ///
+    /// Dropping the future ends everything at once: sessions, requests and connections to the upstream.
+    ///
+    /// # Errors
+    /// What a retry cannot mend: [`Error::Token`], [`Error::Refused`] and [`Error::Replaced`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let leaving = CancellationToken::new();
+        let _cut_on_drop = self.forwarder.stop_on_drop();
+        let watch_for_shutdown = async {
+            shutdown.await;
+            leaving.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        // Each arm may be dropped at any point: the supervisor's end is the end of all three.
+        let result = tokio::select! {
+            result = supervisor::supervise(&self, &leaving) => result,
+            never = watch_for_shutdown => match never {},
+            never = self.forwarder.expire_idle() => match never {},
+        };
+        self.forwarder.stop().await;
+        self.status.send_replace(Status::Closed);
+        result
+    }
+}
+
+/// Runs an agent that nobody watches; see [`Agent::new`] and [`Agent::run`].
+///
+/// # Errors
+/// Those of both.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let (agent, _) = Agent::new(config)?;
+    agent.run(shutdown).await
+}
+
+/// The time in the form that the tunnel takes. tokio's clock, so that a test can pause it.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -2,10 +2,9 @@
 //!
 //! Invariant: a key has exactly one algorithm, given by whoever configured it, and belongs to exactly one issuer.
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    VerificationAlgorithm,
-};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rsa::{PublicEncryptingKey, PublicKey as RsaPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::{ConfigError, Kind};
@@ -72,14 +71,10 @@ impl Key {
     ///
     /// [`ConfigError::NotAPublicKey`] or [`ConfigError::PrivateKey`], also from the other constructors that take PEM.
     pub fn eddsa_pem(pem: &str) -> Result<Self, ConfigError> {
-        let name = "EdDSA";
-        Self::from_pem(
-            pem,
-            Algorithm::EdDSA,
-            name,
-            DecodingKey::from_ed_pem,
-            &ED25519,
-        )
+        let decode = DecodingKey::from_ed_pem;
+        Self::from_pem(pem, "EdDSA", Algorithm::EdDSA, decode, |bytes| {
+            ParsedPublicKey::new(&ED25519, bytes).is_ok()
+        })
     }
 
     /// A P-256 public key, as `-----BEGIN PUBLIC KEY-----`.
@@ -88,14 +83,10 @@ impl Key {
     ///
     /// As [`Self::eddsa_pem`].
     pub fn es256_pem(pem: &str) -> Result<Self, ConfigError> {
-        let name = "ES256";
-        Self::from_pem(
-            pem,
-            Algorithm::ES256,
-            name,
-            DecodingKey::from_ec_pem,
-            &ECDSA_P256_SHA256_FIXED,
-        )
+        let decode = DecodingKey::from_ec_pem;
+        Self::from_pem(pem, "ES256", Algorithm::ES256, decode, |bytes| {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).is_ok()
+        })
     }
 
     /// An RSA public key of 2048 to 8192 bits, as `-----BEGIN PUBLIC KEY-----` or `-----BEGIN RSA PUBLIC KEY-----`.
@@ -104,14 +95,8 @@ impl Key {
     ///
     /// As [`Self::eddsa_pem`].
     pub fn rs256_pem(pem: &str) -> Result<Self, ConfigError> {
-        let name = "RS256";
-        Self::from_pem(
-            pem,
-            Algorithm::RS256,
-            name,
-            DecodingKey::from_rsa_pem,
-            &RSA_PKCS1_2048_8192_SHA256,
-        )
+        let decode = DecodingKey::from_rsa_pem;
+        Self::from_pem(pem, "RS256", Algorithm::RS256, decode, is_strong_rsa_key)
     }
 
     /// A secret shared with the issuer. Whoever knows it can be anyone, so prefer a public key.
@@ -152,12 +137,12 @@ impl Key {
 
     fn from_pem(
         pem: &str,
-        algorithm: Algorithm,
         name: &'static str,
+        algorithm: Algorithm,
         decode: fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>,
-        verification: &'static dyn VerificationAlgorithm,
+        is_usable: fn(&[u8]) -> bool,
     ) -> Result<Self, ConfigError> {
-        // The PEM reader also takes private keys and certificates and picks the first bit string it meets.
+        // The PEM reader also takes private keys and certificates, and picks the first bit string it meets.
         if pem.contains("PRIVATE KEY-----") {
             return Err(ConfigError::PrivateKey);
         }
@@ -168,18 +153,28 @@ impl Key {
         let Ok(decoding) = decode(pem.as_bytes()) else {
             return Err(unusable);
         };
-        // Curve, size and point are checked here, once, rather than by every signature failing later.
-        let is_usable = decoding
-            .try_get_as_bytes()
-            .is_ok_and(|bytes| ParsedPublicKey::new(verification, bytes).is_ok());
-        if is_usable {
-            Ok(Self {
-                id: None,
-                algorithm,
-                decoding,
-            })
-        } else {
-            Err(unusable)
+        // Curve, point and size are judged here, once: the library would let every signature fail instead.
+        if !decoding.try_get_as_bytes().is_ok_and(is_usable) {
+            return Err(unusable);
         }
+        Ok(Self {
+            id: None,
+            algorithm,
+            decoding,
+        })
     }
+}
+
+/// Whether `der` is an RSA public key (PKCS#1) of the sizes that signatures are checked with.
+fn is_strong_rsa_key(der: &[u8]) -> bool {
+    let bits = || {
+        let key = RsaPublicKey::from_der(der).ok()?;
+        let key: PublicKeyX509Der<'_> = key.as_der().ok()?;
+        Some(
+            PublicEncryptingKey::from_der(key.as_ref())
+                .ok()?
+                .key_size_bits(),
+        )
+    };
+    bits().is_some_and(|bits| (2048..=8192).contains(&bits))
 }

@@ -28,7 +28,10 @@ pub(crate) type Answer = Response<AnswerBody>;
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
     /// Known from the start; the exchange ends when hyper has taken it.
-    Whole { bytes: Option<Bytes>, exchange: Exchange },
+    Whole {
+        bytes: Option<Bytes>,
+        exchange: Exchange,
+    },
     Stream(Box<Paced>),
 }
 
@@ -36,9 +39,14 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Self::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole { bytes, .. } => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Stream(paced) => paced.poll_frame(context),
         }
     }
@@ -49,23 +57,39 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { bytes: Some(bytes), .. } if bytes.len() > WRITE_BUFFER_BYTES => SizeHint::default(),
-            Self::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(paced) => paced.announced_bytes().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Whole {
+                bytes: Some(bytes), ..
+            } if bytes.len() > WRITE_BUFFER_BYTES => SizeHint::default(),
+            Self::Whole { bytes, .. } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(paced) => paced
+                .announced_bytes()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
 
 impl Exchange {
     /// The whole answer at once. An empty content type sends none.
-    pub(crate) fn answer(mut self, status: StatusCode, content_type: &'static str, bytes: Bytes) -> Answer {
+    pub(crate) fn answer(
+        mut self,
+        status: StatusCode,
+        content_type: &'static str,
+        bytes: Bytes,
+    ) -> Answer {
         self.status(status);
         self.ended(Ended::Answered);
         let bytes = (!bytes.is_empty()).then_some(bytes);
-        let mut answer = Response::new(AnswerBody::Whole { bytes, exchange: self });
+        let mut answer = Response::new(AnswerBody::Whole {
+            bytes,
+            exchange: self,
+        });
         *answer.status_mut() = status;
         if !content_type.is_empty() {
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            answer
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         answer
     }
@@ -93,8 +117,16 @@ impl Exchange {
     }
 
     pub(crate) fn refuse(self, shape: Shape, refusal: &Refusal) -> Answer {
-        let content_type = if shape == Shape::Native { NATIVE_JSON } else { PLAIN_JSON };
-        self.answer(refusal.status, content_type, written(|out| refusal.write(shape, out)))
+        let content_type = if shape == Shape::Native {
+            NATIVE_JSON
+        } else {
+            PLAIN_JSON
+        };
+        self.answer(
+            refusal.status,
+            content_type,
+            written(|out| refusal.write(shape, out)),
+        )
     }
 }
 
@@ -103,7 +135,9 @@ pub(crate) fn with_body_unread(mut answer: Answer) -> Answer {
     if let AnswerBody::Whole { exchange, .. } = answer.body() {
         exchange.link.leave_body_unread();
     }
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
@@ -124,11 +158,17 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, message: message.into() }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: message.into(),
+        }
     }
 
     /// What Ollama says with this status.
@@ -145,13 +185,18 @@ impl Refusal {
             503 => "server busy, please try again.  maximum pending requests exceeded",
             _ => status.canonical_reason().unwrap_or("error"),
         };
-        Self { status, message: message.to_owned() }
+        Self {
+            status,
+            message: message.to_owned(),
+        }
     }
 
     fn write(&self, shape: Shape, out: &mut BytesMut) {
         let (message, status) = (&self.message, self.status.as_u16());
         match shape {
-            Shape::Native if status == 401 => json!(out, {"error": message, "signin_url": (SIGNIN_URL)}),
+            Shape::Native if status == 401 => {
+                json!(out, {"error": message, "signin_url": (SIGNIN_URL)})
+            }
             Shape::Native => json!(out, {"error": message}),
             Shape::OpenAi => {
                 let kind = match status {

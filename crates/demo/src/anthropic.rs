@@ -29,7 +29,11 @@ impl Dialect for MessageEvents {
         if tokens == 0 {
             self.open(out);
         } else {
-            event("content_block_stop", out, |out| json!(out, {"type": "content_block_stop", "index": 0}));
+            event(
+                "content_block_stop",
+                out,
+                |out| json!(out, {"type": "content_block_stop", "index": 0}),
+            );
         }
         let (reason, prompt) = (self.stop_reason, self.prompt_tokens);
         event("message_delta", out, |out| {
@@ -38,7 +42,11 @@ impl Dialect for MessageEvents {
                 "usage": {"input_tokens": prompt, "output_tokens": tokens},
             });
         });
-        event("message_stop", out, |out| json!(out, {"type": "message_stop"}));
+        event(
+            "message_stop",
+            out,
+            |out| json!(out, {"type": "message_stop"}),
+        );
     }
 
     /// Ollama's converter takes an error line for an empty chunk: nothing is written, the stream ends unfinished.
@@ -76,7 +84,8 @@ impl MessageEvents {
     }
 
     pub(crate) fn whole(&self, text: &str, tokens: u64, out: &mut BytesMut) {
-        let (id, model, prompt, reason) = (self.id(), &self.model, self.prompt_tokens, self.stop_reason);
+        let (id, model, prompt, reason) =
+            (self.id(), &self.model, self.prompt_tokens, self.stop_reason);
         json!(out, {
             "id": id, "type": "message", "role": "assistant", "model": model, "content": [{"type": "text", "text": text}],
             "stop_reason": reason, "usage": {"input_tokens": prompt, "output_tokens": tokens},

@@ -65,26 +65,47 @@ pub(crate) struct Options {
 
 impl Ask {
     pub(crate) fn model(&self) -> Result<Model, Refusal> {
-        let name = self.model.as_deref().or(self.name.as_deref()).unwrap_or_default();
+        let name = self
+            .model
+            .as_deref()
+            .or(self.name.as_deref())
+            .unwrap_or_default();
         Ok(Model::parse(name)?)
     }
 
     /// The most tokens the caller wants.
     pub(crate) fn limit(&self) -> Option<u64> {
-        let native = self.options.as_ref().and_then(|options| options.num_predict);
-        [native, self.max_tokens, self.max_completion_tokens, self.max_output_tokens]
-            .into_iter()
-            .flatten()
-            .find_map(|limit| u64::try_from(limit).ok().filter(|limit| *limit > 0))
+        let native = self
+            .options
+            .as_ref()
+            .and_then(|options| options.num_predict);
+        [
+            native,
+            self.max_tokens,
+            self.max_completion_tokens,
+            self.max_output_tokens,
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(|limit| u64::try_from(limit).ok().filter(|limit| *limit > 0))
     }
 
     /// What the caller says: the prompt, the input, or the last message of the user.
     pub(crate) fn said(&self) -> String {
         if let Some(messages) = &self.messages {
-            let last = messages.iter().rfind(|message| message.role == "user").or(messages.last());
-            return last.map(|message| text_of(&message.content)).unwrap_or_default();
+            let last = messages
+                .iter()
+                .rfind(|message| message.role == "user")
+                .or(messages.last());
+            return last
+                .map(|message| text_of(&message.content))
+                .unwrap_or_default();
         }
-        self.prompt.as_ref().or(self.input.as_ref()).map(text_of).unwrap_or_default()
+        self.prompt
+            .as_ref()
+            .or(self.input.as_ref())
+            .map(text_of)
+            .unwrap_or_default()
     }
 
     pub(crate) fn has_no_messages(&self) -> bool {
@@ -105,7 +126,9 @@ impl Ask {
         match self.input.as_ref().or(self.prompt.as_ref()) {
             None | Some(Value::Null) => Vec::new(),
             // A list of numbers is one input, in tokens.
-            Some(Value::Array(items)) if !items.iter().all(Value::is_number) => items.iter().map(text_of).collect(),
+            Some(Value::Array(items)) if !items.iter().all(Value::is_number) => {
+                items.iter().map(text_of).collect()
+            }
             Some(Value::Array(items)) if items.is_empty() => Vec::new(),
             Some(other) => vec![text_of(other)],
         }
@@ -116,8 +139,17 @@ impl Ask {
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(text_of).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" "),
-        Value::Object(members) => members.get("text").or_else(|| members.get("content")).map(text_of).unwrap_or_default(),
+        Value::Array(parts) => parts
+            .iter()
+            .map(text_of)
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+        Value::Object(members) => members
+            .get("text")
+            .or_else(|| members.get("content"))
+            .map(text_of)
+            .unwrap_or_default(),
         Value::Number(number) => number.to_string(),
         Value::Null | Value::Bool(_) => String::new(),
     }
@@ -135,16 +167,28 @@ pub(crate) enum Unread {
 }
 
 /// Reads and parses the whole body.
-pub(crate) async fn ask(exchange: &mut Exchange, request: Request<Incoming>, limit_bytes: usize) -> Result<Ask, Unread> {
+pub(crate) async fn ask(
+    exchange: &mut Exchange,
+    request: Request<Incoming>,
+    limit_bytes: usize,
+) -> Result<Ask, Unread> {
     let body = bytes(exchange, request.into_body(), limit_bytes, true).await?;
     if body.is_empty() {
-        return Err(Unread::Refused(Refusal::bad_request("missing request body")));
+        return Err(Unread::Refused(Refusal::bad_request(
+            "missing request body",
+        )));
     }
-    serde_json::from_slice(&body).map_err(|error| Unread::Refused(Refusal::bad_request(error.to_string())))
+    serde_json::from_slice(&body)
+        .map_err(|error| Unread::Refused(Refusal::bad_request(error.to_string())))
 }
 
 /// Reads the whole body.
-pub(crate) async fn bytes(exchange: &mut Exchange, mut body: Incoming, limit_bytes: usize, looks_early: bool) -> Result<Vec<u8>, Unread> {
+pub(crate) async fn bytes(
+    exchange: &mut Exchange,
+    mut body: Incoming,
+    limit_bytes: usize,
+    looks_early: bool,
+) -> Result<Vec<u8>, Unread> {
     exchange.enter(Stage::Reading);
     let mut whole = Vec::new();
     let mut looked = !looks_early;
@@ -153,7 +197,9 @@ pub(crate) async fn bytes(exchange: &mut Exchange, mut body: Incoming, limit_byt
             exchange.ended(Ended::CallerLeft);
             return Err(Unread::Gone);
         };
-        let Ok(piece) = frame.into_data() else { continue };
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
         exchange.body_piece(&piece);
         whole.extend_from_slice(&piece);
         if !looked {
@@ -177,8 +223,14 @@ pub(crate) async fn bytes(exchange: &mut Exchange, mut body: Incoming, limit_byt
 /// The model named in the beginning of a body, if it is there already.
 fn early_model(beginning: &[u8]) -> Option<Model> {
     let key = b"\"model\"";
-    let at = beginning.windows(key.len()).position(|window| window == key)?;
-    let value = beginning[at + key.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let at = beginning
+        .windows(key.len())
+        .position(|window| window == key)?;
+    let value = beginning[at + key.len()..]
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start()
+        .strip_prefix(b"\"")?;
     let end = value.iter().position(|byte| *byte == b'"')?;
     Model::parse(std::str::from_utf8(&value[..end]).ok()?).ok()
 }
@@ -208,7 +260,10 @@ mod tests {
     #[test]
     fn limits_and_inputs_are_found() {
         assert_eq!(read(r#"{"options":{"num_predict":5}}"#).limit(), Some(5));
-        assert_eq!(read(r#"{"options":{"num_predict":-1},"max_tokens":7}"#).limit(), Some(7));
+        assert_eq!(
+            read(r#"{"options":{"num_predict":-1},"max_tokens":7}"#).limit(),
+            Some(7)
+        );
         assert_eq!(read(r#"{"input":["a","b"]}"#).inputs(), ["a", "b"]);
         assert_eq!(read(r#"{"input":[1,2]}"#).inputs(), ["1 2"]);
         assert!(read(r#"{"input":[]}"#).inputs().is_empty());

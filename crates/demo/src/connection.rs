@@ -49,7 +49,10 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(number: u64) -> Self {
-        Self { number, ..Self::default() }
+        Self {
+            number,
+            ..Self::default()
+        }
     }
 
     /// Ends the connection as soon as its task runs again.
@@ -79,8 +82,11 @@ impl Link {
 }
 
 /// Accepts until `shutdown`, runs one task for each connection, and waits for them all.
-pub(crate) async fn accept<F>(listener: TcpListener, shutdown: CancellationToken, mut serve: impl FnMut(TcpStream) -> F)
-where
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    mut serve: impl FnMut(TcpStream) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let tasks = TaskTracker::new();

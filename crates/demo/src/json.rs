@@ -118,7 +118,9 @@ impl Go for str {
                 None => {
                     out.extend_from_slice(b"\\u");
                     for shift in [12, 8, 4, 0] {
-                        out.extend_from_slice(&HEX[usize::from((escape.code >> shift) & 0xf)..][..1]);
+                        out.extend_from_slice(
+                            &HEX[usize::from((escape.code >> shift) & 0xf)..][..1],
+                        );
                     }
                 }
             }
@@ -148,12 +150,24 @@ fn escape_of(bytes: &[u8], index: usize, byte: u8) -> Option<Escape> {
         0x00..=0x1f | b'<' | b'>' | b'&' => None,
         // U+2028 and U+2029, which JavaScript once took for line ends.
         0xe2 if matches!(bytes.get(index + 1..index + 3), Some([0x80, 0xa8 | 0xa9])) => {
-            let code = if bytes[index + 2] == 0xa8 { 0x2028 } else { 0x2029 };
-            return Some(Escape { code, short: None, replaces: 3 });
+            let code = if bytes[index + 2] == 0xa8 {
+                0x2028
+            } else {
+                0x2029
+            };
+            return Some(Escape {
+                code,
+                short: None,
+                replaces: 3,
+            });
         }
         _ => return None,
     };
-    Some(Escape { code: u16::from(byte), short, replaces: 1 })
+    Some(Escape {
+        code: u16::from(byte),
+        short,
+        replaces: 1,
+    })
 }
 
 /// Writes one JSON value into a `&mut BytesMut`: `json!(out, {"model": name, "done": false})`.
@@ -194,7 +208,9 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().enumerate().fold(0usize, |word, (at, &byte)| word | usize::from(byte) << (16 - 8 * at));
+        let word = group.iter().enumerate().fold(0usize, |word, (at, &byte)| {
+            word | usize::from(byte) << (16 - 8 * at)
+        });
         for at in 0..4 {
             if at <= group.len() {
                 out.push(char::from(ALPHABET[(word >> (18 - 6 * at)) & 0x3f]));
@@ -218,24 +234,44 @@ mod tests {
     #[test]
     fn strings_are_escaped_as_go_does() {
         assert_eq!(text("a<b>&\"\\"), r#""a\u003cb\u003e\u0026\"\\""#);
-        assert_eq!(text("\n\r\t\u{8}\u{c}\u{1}\u{7f}"), "\"\\n\\r\\t\\b\\f\\u0001\u{7f}\"");
+        assert_eq!(
+            text("\n\r\t\u{8}\u{c}\u{1}\u{7f}"),
+            "\"\\n\\r\\t\\b\\f\\u0001\u{7f}\""
+        );
         assert_eq!(text("é\u{2028}\u{2029}€"), "\"é\\u2028\\u2029€\"");
         for sample in ["", "plain", "日本語 <&> \u{2028}", "\0\u{1f}"] {
-            assert_eq!(serde_json::from_str::<String>(&text(sample)).unwrap(), sample);
+            assert_eq!(
+                serde_json::from_str::<String>(&text(sample)).unwrap(),
+                sample
+            );
         }
     }
 
     #[test]
     fn members_keep_their_order() {
         let name = "x".to_owned();
-        let bytes = written(|out| json!(out, {"b": name, "a": [1, (2u64 + 3)], "n": null, "o": {"t": true}, "e": []}));
-        assert_eq!(&bytes[..], br#"{"b":"x","a":[1,5],"n":null,"o":{"t":true},"e":[]}"#);
-        assert_eq!(&written(|out| json!(out, (u64::MAX)))[..], u64::MAX.to_string().as_bytes());
+        let bytes = written(
+            |out| json!(out, {"b": name, "a": [1, (2u64 + 3)], "n": null, "o": {"t": true}, "e": []}),
+        );
+        assert_eq!(
+            &bytes[..],
+            br#"{"b":"x","a":[1,5],"n":null,"o":{"t":true},"e":[]}"#
+        );
+        assert_eq!(
+            &written(|out| json!(out, (u64::MAX)))[..],
+            u64::MAX.to_string().as_bytes()
+        );
     }
 
     #[test]
     fn base64_pads() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

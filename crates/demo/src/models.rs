@@ -43,8 +43,11 @@ impl Models {
 
     /// Names of models that a load made warm.
     pub(crate) fn warm(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            lock(&self.states).iter().filter(|(_, state)| state.warm.load(Ordering::Relaxed)).map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> = lock(&self.states)
+            .iter()
+            .filter(|(_, state)| state.warm.load(Ordering::Relaxed))
+            .map(|(name, _)| name.clone())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -52,15 +55,27 @@ impl Models {
     fn state(&self, name: &str) -> Arc<State> {
         let mut states = lock(&self.states);
         if states.len() >= MOST_STATES {
-            states.retain(|_, state| Arc::strong_count(state) > 1 || Arc::strong_count(&state.slot) > 1);
+            states.retain(|_, state| {
+                Arc::strong_count(state) > 1 || Arc::strong_count(&state.slot) > 1
+            });
         }
-        let fresh = || Arc::new(State { warm: AtomicBool::new(false), loading: tokio::sync::Mutex::default(), slot: Arc::new(Semaphore::new(1)) });
+        let fresh = || {
+            Arc::new(State {
+                warm: AtomicBool::new(false),
+                loading: tokio::sync::Mutex::default(),
+                slot: Arc::new(Semaphore::new(1)),
+            })
+        };
         Arc::clone(states.entry(name.to_owned()).or_insert_with(fresh))
     }
 
     /// Waits for the slot, the load and the first token, in this order, and plays the faults that come before the
     /// first byte. Dropped, the wait is given up and counted for what it was.
-    pub(crate) async fn admit(&self, exchange: &mut Exchange, model: &Model) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn admit(
+        &self,
+        exchange: &mut Exchange,
+        model: &Model,
+    ) -> Option<OwnedSemaphorePermit> {
         let switches = &model.switches;
         let mut slot = None;
         if switches.queue || switches.load.is_some() {
@@ -80,7 +95,9 @@ impl Models {
             tokio::time::sleep(switches.first).await;
         }
         match switches.fault {
-            Some(fault) if fault.after == 0 && fault.kind != FaultKind::Error => before_the_head(exchange, fault.kind).await,
+            Some(fault) if fault.after == 0 && fault.kind != FaultKind::Error => {
+                before_the_head(exchange, fault.kind).await
+            }
             _ => {}
         }
         slot
@@ -110,7 +127,11 @@ pub(crate) async fn before_the_head(exchange: &mut Exchange, kind: FaultKind) {
     match kind {
         FaultKind::Cut | FaultKind::Tear => {
             exchange.ended(Ended::Cut);
-            exchange.link.cut(if kind == FaultKind::Cut { Cut::Reset } else { Cut::Close });
+            exchange.link.cut(if kind == FaultKind::Cut {
+                Cut::Reset
+            } else {
+                Cut::Close
+            });
         }
         FaultKind::Silent | FaultKind::Error => {}
     }

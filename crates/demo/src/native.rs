@@ -27,7 +27,9 @@ impl Dialect for NativeLines {
     fn token(&mut self, index: u64, token: &str, out: &mut BytesMut) {
         let model = &self.model;
         match self.api {
-            Native::Generate => json!(out, {"model": model, "created_at": (CreatedAt(index)), "response": token, "done": false}),
+            Native::Generate => {
+                json!(out, {"model": model, "created_at": (CreatedAt(index)), "response": token, "done": false})
+            }
             Native::Chat => {
                 json!(out, {"model": model, "created_at": (CreatedAt(index)), "message": {"role": "assistant", "content": token}, "done": false});
             }
@@ -86,7 +88,9 @@ impl NativeLines {
     pub(crate) fn only(&self, out: &mut BytesMut) {
         let (model, reason, at) = (&self.model, self.done_reason, CreatedAt(0));
         match self.api {
-            Native::Generate => json!(out, {"model": model, "created_at": at, "response": "", "done": true, "done_reason": reason}),
+            Native::Generate => {
+                json!(out, {"model": model, "created_at": at, "response": "", "done": true, "done_reason": reason})
+            }
             Native::Chat => {
                 json!(out, {"model": model, "created_at": at, "message": {"role": "assistant", "content": ""}, "done": true, "done_reason": reason});
             }
@@ -96,7 +100,10 @@ impl NativeLines {
 
 /// `/api/embed`.
 pub(crate) fn embed(model: &str, inputs: &[String], dimensions: usize, out: &mut BytesMut) {
-    let vectors: Vec<Vec<f32>> = inputs.iter().map(|input| embedding(input, dimensions)).collect();
+    let vectors: Vec<Vec<f32>> = inputs
+        .iter()
+        .map(|input| embedding(input, dimensions))
+        .collect();
     let tokens = prompt_tokens_of(inputs);
     json!(out, {
         "model": model, "embeddings": vectors,
@@ -106,7 +113,11 @@ pub(crate) fn embed(model: &str, inputs: &[String], dimensions: usize, out: &mut
 
 /// `/api/embeddings`, the older form: one vector, and an empty one for an empty prompt.
 pub(crate) fn embeddings(prompt: &str, dimensions: usize, out: &mut BytesMut) {
-    let vector = if prompt.is_empty() { Vec::new() } else { embedding(prompt, dimensions) };
+    let vector = if prompt.is_empty() {
+        Vec::new()
+    } else {
+        embedding(prompt, dimensions)
+    };
     json!(out, {"embedding": vector});
 }
 

@@ -98,7 +98,9 @@ impl CompletionChunks {
         let (reason, prompt) = (self.finish_reason, self.prompt_tokens);
         self.head(false, out);
         match self.api {
-            Completion::Chat => json!(out, [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}]),
+            Completion::Chat => {
+                json!(out, [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}])
+            }
             Completion::Text => json!(out, [{"text": text, "index": 0, "finish_reason": reason}]),
         }
         out.extend_from_slice(b",\"usage\":");
@@ -108,7 +110,13 @@ impl CompletionChunks {
 }
 
 /// `/v1/embeddings`, as numbers or as base64 of little-endian floats.
-pub(crate) fn embeddings(model: &str, inputs: &[String], dimensions: usize, as_base64: bool, out: &mut BytesMut) {
+pub(crate) fn embeddings(
+    model: &str,
+    inputs: &[String],
+    dimensions: usize,
+    as_base64: bool,
+    out: &mut BytesMut,
+) {
     out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
     for (index, input) in inputs.iter().enumerate() {
         if index > 0 {
@@ -116,7 +124,10 @@ pub(crate) fn embeddings(model: &str, inputs: &[String], dimensions: usize, as_b
         }
         let vector = embedding(input, dimensions);
         if as_base64 {
-            let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes: Vec<u8> = vector
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             json!(out, {"object": "embedding", "embedding": (base64(&bytes)), "index": index});
         } else {
             json!(out, {"object": "embedding", "embedding": vector, "index": index});

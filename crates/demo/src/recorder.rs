@@ -139,7 +139,10 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let request = self.request.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let request = self
+            .request
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let kept = request.body.as_ref().map_or(0, Vec::len);
         self.kept.fetch_sub(kept, Ordering::Relaxed);
     }
@@ -170,7 +173,10 @@ impl Recorder {
 
     pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         let entries: Vec<Arc<Entry>> = lock(&self.log).iter().cloned().collect();
-        entries.iter().map(|entry| lock(&entry.request).clone()).collect()
+        entries
+            .iter()
+            .map(|entry| lock(&entry.request).clone())
+            .collect()
     }
 
     /// Forgets the log and sets what has ended back to zero; what is open now stays counted.
@@ -188,23 +194,45 @@ impl Recorder {
     }
 
     /// Opens the record of a request.
-    pub(crate) fn start(self: &Arc<Self>, link: Arc<Link>, method: &Method, target: &Uri, headers: &HeaderMap) -> Exchange {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        link: Arc<Link>,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+    ) -> Exchange {
         let entry = (self.log_length > 0).then(|| self.enter(link.number, method, target, headers));
         self.count(|counters| {
             counters.requests_started += 1;
             counters.requests_active += 1;
         });
-        Exchange { recorder: Arc::clone(self), link, entry, stage: Stage::Head, ended: None, lines: 0 }
+        Exchange {
+            recorder: Arc::clone(self),
+            link,
+            entry,
+            stage: Stage::Head,
+            ended: None,
+            lines: 0,
+        }
     }
 
-    fn enter(&self, connection: u64, method: &Method, target: &Uri, headers: &HeaderMap) -> Arc<Entry> {
+    fn enter(
+        &self,
+        connection: u64,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+    ) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             request: Mutex::new(RecordedRequest {
                 number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
                 connection,
                 method: method.as_str().to_owned(),
                 target: target.to_string(),
-                headers: headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect(),
+                headers: headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+                    .collect(),
                 body_bytes: 0,
                 body: Some(Vec::new()),
                 body_complete: false,
@@ -216,7 +244,11 @@ impl Recorder {
         });
         let mut log = lock(&self.log);
         // Dropped after the lock is: freeing a kept body is not free.
-        let _oldest = if log.len() >= self.log_length { log.pop_front() } else { None };
+        let _oldest = if log.len() >= self.log_length {
+            log.pop_front()
+        } else {
+            None
+        };
         log.push_back(Arc::clone(&entry));
         drop(log);
         entry
@@ -282,10 +314,14 @@ impl Exchange {
         let Some(entry) = &self.entry else { return };
         let mut request = lock(&entry.request);
         request.body_bytes += length;
-        let Some(body) = request.body.as_mut() else { return };
+        let Some(body) = request.body.as_mut() else {
+            return;
+        };
         let in_all = entry.kept.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
         if body.len() + piece.len() > KEPT_BODY_BYTES || in_all > KEPT_IN_ALL_BYTES {
-            entry.kept.fetch_sub(body.len() + piece.len(), Ordering::Relaxed);
+            entry
+                .kept
+                .fetch_sub(body.len() + piece.len(), Ordering::Relaxed);
             request.body = None;
         } else {
             body.extend_from_slice(piece);
@@ -294,7 +330,8 @@ impl Exchange {
 
     pub(crate) fn body_complete(&mut self) {
         if self.stage == Stage::Uploading {
-            self.recorder.count(|counters| counters.uploads_finished += 1);
+            self.recorder
+                .count(|counters| counters.uploads_finished += 1);
         }
         self.stage = Stage::Answering;
         if let Some(entry) = &self.entry {

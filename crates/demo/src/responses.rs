@@ -23,7 +23,12 @@ impl Dialect for ResponseEvents {
         if index == 0 {
             self.open(out);
             let item = self.item("in_progress", None);
-            self.event("response.output_item.added", out, |out| member(out, "item", &Raw(&item)), &["output_index"]);
+            self.event(
+                "response.output_item.added",
+                out,
+                |out| member(out, "item", &Raw(&item)),
+                &["output_index"],
+            );
             let (id, part) = (self.item_id(), part(""));
             self.event(
                 "response.content_part.added",
@@ -75,11 +80,21 @@ impl Dialect for ResponseEvents {
                 &["content_index", "output_index"],
             );
             let item = self.item("completed", Some(&said));
-            self.event("response.output_item.done", out, |out| member(out, "item", &Raw(&item)), &["output_index"]);
+            self.event(
+                "response.output_item.done",
+                out,
+                |out| member(out, "item", &Raw(&item)),
+                &["output_index"],
+            );
             self.said = said;
         }
         let response = written(|out| self.response(Some(tokens), out));
-        self.event("response.completed", out, |out| member(out, "response", &Raw(&response)), &[]);
+        self.event(
+            "response.completed",
+            out,
+            |out| member(out, "response", &Raw(&response)),
+            &[],
+        );
     }
 
     /// Ollama's converter takes an error line for an empty chunk: nothing is written, the stream ends unfinished.
@@ -101,12 +116,28 @@ impl Dialect for ResponseEvents {
 impl ResponseEvents {
     fn open(&mut self, out: &mut BytesMut) {
         let response = written(|out| self.response(None, out));
-        self.event("response.created", out, |out| member(out, "response", &Raw(&response)), &[]);
-        self.event("response.in_progress", out, |out| member(out, "response", &Raw(&response)), &[]);
+        self.event(
+            "response.created",
+            out,
+            |out| member(out, "response", &Raw(&response)),
+            &[],
+        );
+        self.event(
+            "response.in_progress",
+            out,
+            |out| member(out, "response", &Raw(&response)),
+            &[],
+        );
     }
 
     /// One event; `zeros` are the indices of the one item there is.
-    fn event(&mut self, name: &str, out: &mut BytesMut, members: impl FnOnce(&mut BytesMut), zeros: &[&str]) {
+    fn event(
+        &mut self,
+        name: &str,
+        out: &mut BytesMut,
+        members: impl FnOnce(&mut BytesMut),
+        zeros: &[&str],
+    ) {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\ndata: {\"type\":\"");
@@ -128,8 +159,12 @@ impl ResponseEvents {
     fn item(&self, status: &str, said: Option<&str>) -> Bytes {
         let id = self.item_id();
         written(|out| match said.map(part) {
-            None => json!(out, {"content": [], "id": id, "role": "assistant", "status": status, "type": "message"}),
-            Some(part) => json!(out, {"content": [(Raw(&part))], "id": id, "role": "assistant", "status": status, "type": "message"}),
+            None => {
+                json!(out, {"content": [], "id": id, "role": "assistant", "status": status, "type": "message"})
+            }
+            Some(part) => {
+                json!(out, {"content": [(Raw(&part))], "id": id, "role": "assistant", "status": status, "type": "message"})
+            }
         })
     }
 
@@ -137,7 +172,11 @@ impl ResponseEvents {
     fn response(&self, tokens: Option<u64>, out: &mut BytesMut) {
         let id = format!("resp_{}", self.number);
         let (model, limit, prompt) = (&self.model, self.limit, self.prompt_tokens);
-        let status = if tokens.is_some() { "completed" } else { "in_progress" };
+        let status = if tokens.is_some() {
+            "completed"
+        } else {
+            "in_progress"
+        };
         let completed_at = tokens.map(|_| CREATED);
         let output = written(|out| match tokens {
             None | Some(0) => json!(out, []),
@@ -167,7 +206,9 @@ impl ResponseEvents {
 }
 
 fn part(text: &str) -> Bytes {
-    written(|out| json!(out, {"annotations": [], "logprobs": [], "text": text, "type": "output_text"}))
+    written(
+        |out| json!(out, {"annotations": [], "logprobs": [], "text": text, "type": "output_text"}),
+    )
 }
 
 fn member<T: Go + ?Sized>(out: &mut BytesMut, name: &str, value: &T) {

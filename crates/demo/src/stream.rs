@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, TRAILER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,17 +39,24 @@ pub(crate) trait Dialect: Send {
 
     fn content_type(&self) -> &'static str;
 
-    /// Whether the head carries `Cache-Control: no-cache`.
+    /// Whether the head carries the two fields that Ollama adds to named events: `Cache-Control: no-cache`, and a
+    /// `Connection: keep-alive` that a tunnel must not forward.
     fn forbids_caching(&self) -> bool {
         false
     }
 }
 
 /// What Ollama says when its runner fails in mid-answer.
-pub(crate) const MID_STREAM_ERROR: &str = "an error was encountered while running the model: unexpected EOF";
+pub(crate) const MID_STREAM_ERROR: &str =
+    "an error was encountered while running the model: unexpected EOF";
 
 enum Script {
-    Lines { dialect: Box<dyn Dialect>, text: Text, total: u64, token: String },
+    Lines {
+        dialect: Box<dyn Dialect>,
+        text: Text,
+        total: u64,
+        token: String,
+    },
     Raw(RawPieces),
 }
 
@@ -71,7 +78,9 @@ impl RawPieces {
         }
         let (low, high) = self.sizes;
         let size = low + self.random.below(high - low + 1);
-        let size = self.bytes.map_or(size, |bytes| size.min(bytes - self.offset));
+        let size = self
+            .bytes
+            .map_or(size, |bytes| size.min(bytes - self.offset));
         if size == 0 {
             return None;
         }
@@ -111,31 +120,56 @@ pub(crate) struct Paced {
 
 impl Paced {
     /// Text in that many tokens, in the words of one API.
-    pub(crate) fn lines(exchange: Exchange, slot: Option<OwnedSemaphorePermit>, switches: &Switches, plan: Lines) -> Answer {
+    pub(crate) fn lines(
+        exchange: Exchange,
+        slot: Option<OwnedSemaphorePermit>,
+        switches: &Switches,
+        plan: Lines,
+    ) -> Answer {
         let content_type = plan.dialect.content_type();
         let forbids_caching = plan.dialect.forbids_caching();
-        let script = Script::Lines { dialect: plan.dialect, text: plan.text, total: plan.total, token: String::new() };
+        let script = Script::Lines {
+            dialect: plan.dialect,
+            text: plan.text,
+            total: plan.total,
+            token: String::new(),
+        };
         let gap = switches.gap.unwrap_or(plan.gap);
-        let mut answer = Self::start(exchange, slot, switches, script, gap, 1).into_answer(content_type);
+        let mut answer =
+            Self::start(exchange, slot, switches, script, gap, 1).into_answer(content_type);
         if forbids_caching {
-            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            answer
+                .headers_mut()
+                .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("keep-alive"));
         }
         answer
     }
 
     /// Bytes of the pattern, as large, in as many and in such pieces as the switches say.
-    pub(crate) fn raw(exchange: Exchange, slot: Option<OwnedSemaphorePermit>, switches: &Switches) -> Answer {
+    pub(crate) fn raw(
+        exchange: Exchange,
+        slot: Option<OwnedSemaphorePermit>,
+        switches: &Switches,
+    ) -> Answer {
         let pieces = RawPieces {
             offset: 0,
             bytes: switches.bytes,
             pieces: switches.pieces,
-            sizes: switches.piece.unwrap_or((LARGEST_PIECE as u64, LARGEST_PIECE as u64)),
+            sizes: switches
+                .piece
+                .unwrap_or((LARGEST_PIECE as u64, LARGEST_PIECE as u64)),
             random: Random::seeded(b"pieces"),
             // Pieces are chunks, and trailers need them too; a body that is only large has a length.
-            announced: switches.bytes.filter(|_| switches.piece.is_none() && switches.pieces.is_none() && !switches.trailers),
+            announced: switches.bytes.filter(|_| {
+                switches.piece.is_none() && switches.pieces.is_none() && !switches.trailers
+            }),
         };
         let gap = switches.gap.unwrap_or_default();
-        Self::start(exchange, slot, switches, Script::Raw(pieces), gap, u64::MAX).into_answer("application/octet-stream")
+        Self::start(exchange, slot, switches, Script::Raw(pieces), gap, u64::MAX)
+            .into_answer("application/octet-stream")
     }
 
     fn start(
@@ -153,7 +187,9 @@ impl Paced {
             sent: 0,
             unflushed: false,
             gap,
-            burst: switches.burst.unwrap_or(if gap.is_zero() { burst } else { 1 }),
+            burst: switches
+                .burst
+                .unwrap_or(if gap.is_zero() { burst } else { 1 }),
             fault: switches.fault,
             trailers: switches.trailers,
             buffer: BytesMut::new(),
@@ -165,11 +201,18 @@ impl Paced {
 
     fn into_answer(mut self, content_type: &'static str) -> Answer {
         self.exchange.status(StatusCode::OK);
+        if self.is_announced_in_full() {
+            self.exchange.ended(Ended::Answered); // nothing at all is announced
+        }
         let trailers = self.trailers;
         let mut answer = Response::new(AnswerBody::Stream(Box::new(self)));
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        answer
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if trailers {
-            answer.headers_mut().insert(TRAILER, HeaderValue::from_static(LINES_TRAILER));
+            answer
+                .headers_mut()
+                .insert(TRAILER, HeaderValue::from_static(LINES_TRAILER));
         }
         answer
     }
@@ -181,7 +224,10 @@ impl Paced {
         }
     }
 
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             match self.phase {
                 Phase::Ready => {
@@ -231,33 +277,53 @@ impl Paced {
 
     fn next_piece(&mut self) -> Option<Bytes> {
         let piece = match &mut self.script {
-            Script::Lines { dialect, text, total, token } => {
+            Script::Lines {
+                dialect,
+                text,
+                total,
+                token,
+            } => {
                 if self.sent < *total {
                     token.clear();
                     text.push_token(self.sent, token);
                     dialect.token(self.sent, token, &mut self.buffer);
                 } else {
                     dialect.close(self.sent, &mut self.buffer);
-                    self.phase = if self.trailers { Phase::Trailers } else { Phase::Over };
+                    self.phase = if self.trailers {
+                        Phase::Trailers
+                    } else {
+                        Phase::Over
+                    };
                 }
                 self.buffer.split().freeze()
             }
             Script::Raw(pieces) => match pieces.next(self.sent) {
                 Some(piece) => piece,
                 None => {
-                    self.phase = if self.trailers { Phase::Trailers } else { Phase::Over };
+                    self.phase = if self.trailers {
+                        Phase::Trailers
+                    } else {
+                        Phase::Over
+                    };
                     return None;
                 }
             },
         };
         self.exchange.line();
         self.unflushed = true;
+        if self.is_announced_in_full() {
+            self.exchange.ended(Ended::Answered); // hyper does not ask again once the length is reached
+        }
         if matches!(self.phase, Phase::Ready) {
             self.sent += 1;
             self.pause();
         }
         // A chunk of length zero would be the end of the body.
         (!piece.is_empty()).then_some(piece)
+    }
+
+    fn is_announced_in_full(&self) -> bool {
+        matches!(&self.script, Script::Raw(pieces) if pieces.announced == Some(pieces.offset))
     }
 
     /// Decides what stands between the piece just made and the next one.
@@ -272,7 +338,9 @@ impl Paced {
         }
         // Counted from when the last one was due, so that timer slack does not add up; a late one does not make a burst.
         let now = Instant::now();
-        let due = self.due.map_or(now + self.gap, |due| (due + self.gap).max(now));
+        let due = self
+            .due
+            .map_or(now + self.gap, |due| (due + self.gap).max(now));
         self.due = Some(due);
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(due),
@@ -287,7 +355,11 @@ impl Paced {
         match kind {
             FaultKind::Cut | FaultKind::Tear => {
                 self.exchange.ended(Ended::Cut);
-                self.exchange.link.cut(if kind == FaultKind::Cut { Cut::Reset } else { Cut::Close });
+                self.exchange.link.cut(if kind == FaultKind::Cut {
+                    Cut::Reset
+                } else {
+                    Cut::Close
+                });
                 self.phase = Phase::Stuck;
                 None
             }
@@ -297,7 +369,9 @@ impl Paced {
             }
             FaultKind::Error => {
                 self.phase = Phase::Over;
-                let Script::Lines { dialect, .. } = &mut self.script else { return None };
+                let Script::Lines { dialect, .. } = &mut self.script else {
+                    return None;
+                };
                 dialect.error(self.sent, &mut self.buffer);
                 let last_words = self.buffer.split().freeze();
                 (!last_words.is_empty()).then_some(last_words)
@@ -322,6 +396,77 @@ pub(crate) struct Lines {
 
 impl fmt::Debug for Paced {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Paced").field("sent", &self.sent).field("gap", &self.gap).finish_non_exhaustive()
+        formatter
+            .debug_struct("Paced")
+            .field("sent", &self.sent)
+            .field("gap", &self.gap)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use http::{Method, Uri};
+    use http_body::Body;
+
+    use super::*;
+    use crate::connection::Link;
+    use crate::native::{Native, NativeLines};
+    use crate::recorder::Recorder;
+
+    /// How many frames come between two pauses, in which hyper flushes.
+    fn frames_per_flush(switches: &Switches) -> Vec<usize> {
+        let recorder = Arc::new(Recorder::new(0));
+        let exchange = recorder.start(
+            Arc::new(Link::default()),
+            &Method::POST,
+            &Uri::from_static("/"),
+            &HeaderMap::new(),
+        );
+        let dialect = NativeLines {
+            api: Native::Chat,
+            model: "tiny".to_owned(),
+            prompt_tokens: 1,
+            done_reason: "stop",
+        };
+        let lines = Lines {
+            dialect: Box::new(dialect),
+            text: Text::Paragraph,
+            total: 5,
+            gap: Duration::ZERO,
+        };
+        let mut body = pin!(Paced::lines(exchange, None, switches, lines).into_body());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut flushes = vec![0];
+        loop {
+            match body.as_mut().poll_frame(&mut context) {
+                Poll::Ready(Some(_)) => *flushes.last_mut().unwrap() += 1,
+                Poll::Ready(None) => return flushes,
+                Poll::Pending => flushes.push(0),
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_a_flush_unless_told_otherwise() {
+        assert_eq!(frames_per_flush(&Switches::default()), [1; 6]);
+        assert_eq!(
+            frames_per_flush(&Switches {
+                burst: Some(2),
+                ..Switches::default()
+            }),
+            [2, 2, 2]
+        );
+        assert_eq!(
+            frames_per_flush(&Switches {
+                burst: Some(100),
+                ..Switches::default()
+            }),
+            [6]
+        );
     }
 }

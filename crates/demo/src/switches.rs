@@ -85,16 +85,23 @@ impl Model {
         let mut seen: Vec<&str> = Vec::new();
         if bare.contains('+') {
             for switch in switches.split('+') {
-                let (key, value) = switch.split_once('=').map_or((switch, None), |(key, value)| (key, Some(value)));
+                let (key, value) = switch
+                    .split_once('=')
+                    .map_or((switch, None), |(key, value)| (key, Some(value)));
                 if seen.contains(&key) {
-                    return Err(ModelError::BadSwitch(format!("switch {key:?} is given twice")));
+                    return Err(ModelError::BadSwitch(format!(
+                        "switch {key:?} is given twice"
+                    )));
                 }
                 seen.push(key);
                 read.read(key, value).map_err(ModelError::BadSwitch)?;
             }
         }
         read.check().map_err(ModelError::BadSwitch)?;
-        Ok(Self { name: name.to_owned(), switches: read })
+        Ok(Self {
+            name: name.to_owned(),
+            switches: read,
+        })
     }
 }
 
@@ -107,29 +114,37 @@ impl Switches {
             ("gap", Some(value)) => self.gap = Some(duration(value)?), // between two flushes
             ("nodelay", None) if self.gap.is_none() => self.gap = Some(Duration::ZERO),
             ("load", Some(value)) => self.load = Some(duration(value)?), // silent load, unless the model is warm
-            ("queue", None) => self.queue = true,                    // one request at a time for this very name
+            ("queue", None) => self.queue = true, // one request at a time for this very name
             // Amount.
             ("lines", Some(value)) => self.lines = Some(number(value)?), // tokens before the last line
             ("burst", Some(value)) => self.burst = Some(number(value)?.max(1)), // lines in one flush
             ("bytes", Some(value)) => self.bytes = Some(number(value)?), // a raw body this large
             ("pieces", Some(value)) => self.pieces = Some(number(value)?), // a raw body of this many chunks
             ("piece", Some(value)) => self.piece = Some(range(value)?), // of this size, or between two sizes
-            ("echo", None) => self.echo = true,                      // say the owner's name and the prompt
-            ("trailers", None) => self.trailers = true,              // after the body, if the request has `te: trailers`
+            ("echo", None) => self.echo = true, // say the owner's name and the prompt
+            ("trailers", None) => self.trailers = true, // after the body, if the request has `te: trailers`
             // Faults.
             ("cut", Some(value)) => self.fault(FaultKind::Cut, value)?,
             ("tear", Some(value)) => self.fault(FaultKind::Tear, value)?,
             ("error", Some(value)) => self.fault(FaultKind::Error, value)?,
             ("silent", Some(value)) => self.fault(FaultKind::Silent, value)?,
             ("status", Some(value)) => self.status = Some(status(value)?), // an error instead of the first line
-            ("early", Some(value)) => self.early = Some(status(value)?),   // the same, with most of the request body unread
-            _ => return Err(format!("unknown switch {key:?} or value {:?}", value.unwrap_or_default())),
+            ("early", Some(value)) => self.early = Some(status(value)?), // the same, with most of the request body unread
+            _ => {
+                return Err(format!(
+                    "unknown switch {key:?} or value {:?}",
+                    value.unwrap_or_default()
+                ));
+            }
         }
         Ok(())
     }
 
     fn fault(&mut self, kind: FaultKind, after: &str) -> Result<(), String> {
-        let fault = Fault { after: number(after)?, kind };
+        let fault = Fault {
+            after: number(after)?,
+            kind,
+        };
         match self.fault.replace(fault) {
             None => Ok(()),
             Some(_) => Err("at most one of cut, tear, error, silent".to_owned()),
@@ -140,7 +155,11 @@ impl Switches {
         if self.piece.is_some() && !self.is_raw() {
             return Err("piece needs pieces or bytes".to_owned());
         }
-        if self.is_raw() && self.fault.is_some_and(|fault| fault.kind == FaultKind::Error) {
+        if self.is_raw()
+            && self
+                .fault
+                .is_some_and(|fault| fault.kind == FaultKind::Error)
+        {
             return Err("raw bytes have no error line".to_owned());
         }
         Ok(())
@@ -153,12 +172,15 @@ impl Switches {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a number"))
 }
 
 fn status(text: &str) -> Result<StatusCode, String> {
     match text.parse() {
-        Ok(code) if (400..600).contains(&code) => StatusCode::from_u16(code).map_err(|error| error.to_string()),
+        Ok(code) if (400..600).contains(&code) => {
+            StatusCode::from_u16(code).map_err(|error| error.to_string())
+        }
         _ => Err(format!("{text:?} is not an error status")),
     }
 }
@@ -168,16 +190,22 @@ fn range(text: &str) -> Result<(u64, u64), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let (low, high) = (number(low)?, number(high)?);
     if low == 0 || low > high || high > LARGEST_PIECE as u64 {
-        return Err(format!("{text:?} is not a size between 1 and {LARGEST_PIECE}, or two of them"));
+        return Err(format!(
+            "{text:?} is not a size between 1 and {LARGEST_PIECE}, or two of them"
+        ));
     }
     Ok((low, high))
 }
 
 /// `0`, `200us`, `50ms`, `35s` or `2m`; at most a day.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
     let (amount, unit) = text.split_at(digits);
-    let amount: u32 = amount.parse().map_err(|_| format!("{text:?} is not a duration"))?;
+    let amount: u32 = amount
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration"))?;
     let duration = match unit {
         "" if amount == 0 => Some(Duration::ZERO),
         "us" => Some(Duration::from_micros(amount.into())),
@@ -188,7 +216,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     duration
         .filter(|duration| *duration <= Duration::from_secs(86_400))
-        .ok_or_else(|| format!("{text:?} is not a duration such as 50ms, 35s or 2m, or is longer than a day"))
+        .ok_or_else(|| {
+            format!("{text:?} is not a duration such as 50ms, 35s or 2m, or is longer than a day")
+        })
 }
 
 #[cfg(test)]
@@ -206,10 +236,24 @@ mod tests {
         assert_eq!(read.gap, Some(Duration::from_millis(50)));
         assert_eq!(read.lines, Some(2000));
         assert!(read.queue && read.echo && !read.trailers);
-        assert_eq!(switches("tiny+cut=10").fault, Some(Fault { after: 10, kind: FaultKind::Cut }));
-        assert_eq!(switches("tiny+pieces=200000+piece=1-60").piece, Some((1, 60)));
+        assert_eq!(
+            switches("tiny+cut=10").fault,
+            Some(Fault {
+                after: 10,
+                kind: FaultKind::Cut
+            })
+        );
+        assert_eq!(
+            switches("tiny+pieces=200000+piece=1-60").piece,
+            Some((1, 60))
+        );
         assert_eq!(switches("tiny+nodelay").gap, Some(Duration::ZERO));
-        for name in ["tiny", "tiny:latest", "tiny:latest+lines=1", "tiny+lines=1:latest"] {
+        for name in [
+            "tiny",
+            "tiny:latest",
+            "tiny:latest+lines=1",
+            "tiny+lines=1:latest",
+        ] {
             assert_eq!(Model::parse(name).unwrap().name, name);
         }
     }
@@ -217,15 +261,37 @@ mod tests {
     #[test]
     fn whatever_is_not_in_the_table_is_refused() {
         for name in [
-            "tiny+", "tiny+what", "tiny+lines", "tiny+lines=", "tiny+lines=-1", "tiny+echo=1", "tiny+first=5", "tiny+first=5h",
-            "tiny+first=1500m", "tiny+cut=1+error=2", "tiny+cut=1+cut=1", "tiny+status=200", "tiny+piece=4", "tiny+pieces=4+piece=0",
-            "tiny+pieces=4+piece=5-3", "tiny+pieces=4+piece=1-70000", "tiny+bytes=4+error=1", "tiny+gap=1ms+nodelay", "tiny+lines=1++echo",
+            "tiny+",
+            "tiny+what",
+            "tiny+lines",
+            "tiny+lines=",
+            "tiny+lines=-1",
+            "tiny+echo=1",
+            "tiny+first=5",
+            "tiny+first=5h",
+            "tiny+first=1500m",
+            "tiny+cut=1+error=2",
+            "tiny+cut=1+cut=1",
+            "tiny+status=200",
+            "tiny+piece=4",
+            "tiny+pieces=4+piece=0",
+            "tiny+pieces=4+piece=5-3",
+            "tiny+pieces=4+piece=1-70000",
+            "tiny+bytes=4+error=1",
+            "tiny+gap=1ms+nodelay",
+            "tiny+lines=1++echo",
         ] {
-            assert!(matches!(Model::parse(name), Err(ModelError::BadSwitch(_))), "{name}");
+            assert!(
+                matches!(Model::parse(name), Err(ModelError::BadSwitch(_))),
+                "{name}"
+            );
         }
         assert_eq!(Model::parse("").unwrap_err(), ModelError::Missing);
         for name in ["tinyish", "llama3", "tiny:8b", "Tiny", "+tiny"] {
-            assert_eq!(Model::parse(name).unwrap_err(), ModelError::NotFound(name.to_owned()));
+            assert_eq!(
+                Model::parse(name).unwrap_err(),
+                ModelError::NotFound(name.to_owned())
+            );
         }
     }
 }

@@ -103,8 +103,15 @@ fn two_digits(value: u64, out: &mut BytesMut) {
 /// A deterministic unit vector for a text.
 pub(crate) fn embedding(text: &str, dimensions: usize) -> Vec<f32> {
     let mut random = Random::seeded(text.as_bytes());
-    let raw: Vec<f32> = (0..dimensions).map(|_| f32::from(i16::try_from(random.below(20_001)).unwrap_or_default() - 10_000)).collect();
-    let length = raw.iter().map(|value| value * value).sum::<f32>().sqrt().max(1.0);
+    let raw: Vec<f32> = (0..dimensions)
+        .map(|_| f32::from(i16::try_from(random.below(20_001)).unwrap_or_default() - 10_000))
+        .collect();
+    let length = raw
+        .iter()
+        .map(|value| value * value)
+        .sum::<f32>()
+        .sqrt()
+        .max(1.0);
     raw.into_iter().map(|value| value / length).collect()
 }
 
@@ -115,7 +122,9 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn seeded(seed: &[u8]) -> Self {
         // FNV-1a; the low bit keeps the state from being zero.
-        let hash = seed.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = seed.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         Self(hash | 1)
     }
 
@@ -136,8 +145,15 @@ pub(crate) const LARGEST_PIECE: usize = 64 * 1024;
 /// One period and a piece, so that every piece is one slice.
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
     let mut random = Random::seeded(b"c2l");
-    let period: Vec<u8> = (0..PERIOD).map(|_| u8::try_from(random.below(256)).unwrap_or_default()).collect();
-    period.iter().copied().cycle().take(PERIOD + LARGEST_PIECE).collect()
+    let period: Vec<u8> = (0..PERIOD)
+        .map(|_| u8::try_from(random.below(256)).unwrap_or_default())
+        .collect();
+    period
+        .iter()
+        .copied()
+        .cycle()
+        .take(PERIOD + LARGEST_PIECE)
+        .collect()
 });
 
 /// The byte at this offset of every raw answer (`+bytes`, `+pieces`).
@@ -158,7 +174,9 @@ mod tests {
 
     #[test]
     fn moments_are_written_as_go_does() {
-        let at = |index| String::from_utf8(written(|out| json!(out, (CreatedAt(index)))).to_vec()).unwrap();
+        let at = |index| {
+            String::from_utf8(written(|out| json!(out, (CreatedAt(index)))).to_vec()).unwrap()
+        };
         assert_eq!(at(0), "\"2026-08-21T18:48:22.123456789Z\"");
         assert_eq!(at(877), "\"2026-08-21T18:48:23.000456789Z\"");
         assert_eq!(at(86_400_000), at(0));
@@ -181,7 +199,10 @@ mod tests {
             let piece = pattern(offset, LARGEST_PIECE);
             assert_eq!(piece.len(), LARGEST_PIECE);
             for at in [0u64, 1, 777, 65_535] {
-                assert_eq!(piece[usize::try_from(at).unwrap()], pattern_byte(offset + at));
+                assert_eq!(
+                    piece[usize::try_from(at).unwrap()],
+                    pattern_byte(offset + at)
+                );
             }
         }
     }

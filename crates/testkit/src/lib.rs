@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Fakes and builders for the tests of c2l: a relay, agents, upstreams and callers, over real sockets on port 0.
+//!
+//! Invariant: nothing here is linked into the product, nothing waits by sleeping for a guess, and everything that is
+//! started ends with the value that stands for it.
+
+mod agent;
+mod caller;
+mod fake_agent;
+mod relay;
+pub mod tokens;
+mod upstream;
+mod waiting;
+
+pub use agent::TestAgent;
+pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, full};
+pub use fake_agent::FakeAgent;
+pub use relay::TestRelay;
+pub use upstream::{RawUpstream, TestUpstream};
+pub use waiting::{eventually, within};
+
+/// How long a test waits for what should happen at once, before it says what it saw instead.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

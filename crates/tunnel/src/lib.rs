@@ -19,6 +19,8 @@ pub mod link;
 mod pieces;
 pub mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use error::{CloseReason, Fault, Kind, Origin, ProtocolError};

@@ -71,6 +71,12 @@ impl Link {
         self.lock().total_streams()
     }
 
+    /// See [`Session::held_bytes`].
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.lock().held_bytes()
+    }
+
     /// See [`Session::say_hello`].
     pub fn say_hello(&self, hello: Hello) {
         self.lock().say_hello(hello);
@@ -121,7 +127,7 @@ impl Link {
     /// Opens a stream; the relay's side.
     ///
     /// # Errors
-    /// When the session takes no new streams, or has as many as it may.
+    /// When the session takes no new streams, has as many as it may, or the head is one that cannot cross.
     pub fn open(&self, head: RequestHead, now: Instant) -> Result<StreamHandle, Fault> {
         let id = self.lock().open(head, now)?;
         Ok(self.handle(id))
@@ -154,7 +160,8 @@ pub enum Answer {
 }
 
 /// One stream of a session. Dropping it releases the stream: unfinished, it is reset, and the peer drops its side;
-/// an agent's complete answer is still written.
+/// an agent's complete answer is still written. Of the tasks that share a handle, one may wait for what arrives, one for
+/// room to send and one for a fault: a second one of a kind takes the place of the first.
 #[derive(Debug)]
 pub struct StreamHandle {
     link: Link,
@@ -168,7 +175,8 @@ impl StreamHandle {
         self.id
     }
 
-    /// Waits until body bytes may be sent; says how many.
+    /// Waits until body bytes may be sent; says how many. Fails once this direction has ended: the stream has failed,
+    /// or, on the relay's side, the whole answer is here and the agent wants no more of the request.
     pub fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
         let polled = self
             .link
@@ -180,7 +188,7 @@ impl StreamHandle {
     /// Sends as much of `bytes` as there is room for, and leaves the rest in it.
     ///
     /// # Errors
-    /// When the stream has failed.
+    /// When the stream has failed, or this direction has ended or not begun (see [`Self::poll_capacity`]).
     pub fn send_body(&self, bytes: &mut Bytes, now: Instant) -> Result<(), Fault> {
         self.link.lock().send_body(self.id, bytes, now)
     }
@@ -196,7 +204,7 @@ impl StreamHandle {
     /// Sends the head of the answer; the agent's side. A second one is ignored.
     ///
     /// # Errors
-    /// When the stream has failed.
+    /// When the stream has failed. A head that cannot cross (its status, too many or too large fields) fails it.
     pub fn answer(&self, head: ResponseHead) -> Result<(), Fault> {
         self.link.lock().answer(self.id, head)
     }
@@ -238,7 +246,7 @@ impl StreamHandle {
             .unwrap_or_default()
     }
 
-    /// Waits for the stream to fail: reset by the peer, out of time, or the session gone.
+    /// Waits for the stream to fail: reset by the peer, out of time, or the session gone. One that ends well never does.
     pub fn poll_fault(&self, cx: &mut Context<'_>) -> Poll<Fault> {
         let polled = self
             .link

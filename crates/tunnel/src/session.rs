@@ -24,15 +24,21 @@ use http::HeaderMap;
 use crate::{
     error::{CloseReason, Fault, Kind, Origin, ProtocolError},
     frame::{Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, StreamId, Welcome},
-    stream::{Direction, Stream, fault_of_close},
+    stream::{Direction, Stream, fault_of_close, not_sending},
+    wire,
 };
 
-/// Most body bytes in one batch: two full pieces, so that a token never waits behind more than that.
-const MAX_BATCH_BODY_BYTES: usize = 128 * 1024;
-/// Most stream frames in one batch.
+/// Most body bytes of one stream in one turn.
+const MAX_TURN_BODY_BYTES: usize = 64 * 1024;
+/// Most body bytes in one batch: two full turns, so that a token never waits behind more than that. Heads count, too,
+/// which keeps a message far below the smallest limit that a welcome may set on it ([`wire::MIN_MESSAGE_BYTES`]).
+const MAX_BATCH_BODY_BYTES: usize = 2 * MAX_TURN_BODY_BYTES;
+/// Most stream frames in one batch; the last turn may go beyond by what it holds.
 const MAX_BATCH_FRAMES: usize = 256;
 /// Intervals of silence after which the peer counts as gone.
 const SILENT_INTERVALS: u32 = 2;
+/// Longer waits than this are this long: a limit that means "never" must not overflow a clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Which end of the tunnel this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +115,14 @@ pub struct Session {
     /// The highest id minted (relay) or seen (agent).
     newest: u64,
     opened_total: u64,
+    is_hello_heard: bool,
     control: VecDeque<Control>,
+    /// Waits until every head that is queued has been written: a peer with no streams left closes on it.
+    go_away: Option<Control>,
     windows: VecDeque<StreamId>,
     resets: VecDeque<(StreamId, Fault)>,
+    /// Streams with little to say, which pass those in `turns`.
+    small_turns: VecDeque<StreamId>,
     turns: VecDeque<StreamId>,
     arrivals: VecDeque<(StreamId, Box<RequestHead>)>,
     wake_at: Instant,
@@ -127,13 +138,13 @@ impl Session {
         Self {
             side: settings.side,
             phase: Phase::Greeting {
-                until: now + settings.greeting_timeout,
+                until: after(now, settings.greeting_timeout),
             },
             limits: settings.limits,
             stream_limits: settings.stream_limits,
             liveness: Liveness {
                 interval: settings.heartbeat_interval,
-                next_beat_at: now + settings.heartbeat_interval,
+                next_beat_at: after(now, settings.heartbeat_interval),
                 heard_at: now,
                 sent: 0,
                 heard: 0,
@@ -141,9 +152,12 @@ impl Session {
             streams: HashMap::new(),
             newest: 0,
             opened_total: 0,
+            is_hello_heard: false,
             control: VecDeque::new(),
+            go_away: None,
             windows: VecDeque::new(),
             resets: VecDeque::new(),
+            small_turns: VecDeque::new(),
             turns: VecDeque::new(),
             arrivals: VecDeque::new(),
             wake_at: now,
@@ -171,6 +185,16 @@ impl Session {
         self.opened_total
     }
 
+    /// Body bytes that wait here, received and not taken, or to be sent and not written; for gauges. At most
+    /// streams × (window + send buffer), whatever the peer does.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let streams = self.streams.values();
+        streams
+            .map(|stream| stream.incoming.body.bytes() + stream.outgoing.body.bytes())
+            .sum()
+    }
+
     // ---- greeting, go-away, end
 
     /// Says hello; the agent's first word.
@@ -178,18 +202,26 @@ impl Session {
         self.say(Control::Hello(Box::new(hello)));
     }
 
-    /// Accepts the agent: the session is open. A session that is past its greeting stays as it is.
+    /// Accepts the agent: the session is open, and both sides keep to what the welcome says. A session that is past
+    /// its greeting stays as it is.
     pub fn welcome(&mut self, welcome: Welcome, now: Instant) {
         if matches!(self.phase, Phase::Greeting { .. }) {
-            self.phase = Phase::Open;
-            self.liveness.next_beat_at = now + self.liveness.interval;
+            self.keep_to(&welcome, now);
             self.say(Control::Welcome(Box::new(welcome)));
         }
     }
 
-    /// Sends a fresh token to the relay.
+    fn keep_to(&mut self, welcome: &Welcome, now: Instant) {
+        self.phase = Phase::Open;
+        self.limits = welcome.limits;
+        self.liveness.interval = welcome.heartbeat_interval;
+        self.liveness.next_beat_at = after(now, welcome.heartbeat_interval);
+        self.wake_driver();
+    }
+
+    /// Sends a fresh token to the relay. Does nothing before the welcome, when there is nothing to renew yet.
     pub fn renew_token(&mut self, token: crate::frame::SecretToken) {
-        if !matches!(self.phase, Phase::Closed(_)) {
+        if matches!(self.phase, Phase::Open | Phase::Draining { .. }) {
             self.control
                 .retain(|control| !matches!(control, Control::TokenRenewal(_)));
             self.say(Control::TokenRenewal(token));
@@ -197,22 +229,39 @@ impl Session {
     }
 
     /// Asks for no new streams. Running ones have until the grace is over; then the session is closed as drained.
+    /// Where it drains already, the shorter grace holds.
     pub fn go_away(&mut self, message: &str, grace: Duration, now: Instant) {
         match self.phase {
             Phase::Open => {
-                self.phase = Phase::Draining {
-                    until: now + grace,
-                    is_asked_by_peer: false,
-                };
-                self.say(Control::GoAway {
+                self.drain(after(now, grace), false);
+                self.go_away = Some(Control::GoAway {
                     message: message.to_owned(),
                     grace,
                 });
-                self.wake_driver();
+                self.wake_writer();
             }
+            Phase::Draining { .. } => self.drain(after(now, grace), false),
             Phase::Greeting { .. } => self.close(CloseReason::Drained),
-            Phase::Draining { .. } | Phase::Closed(_) => {}
+            Phase::Closed(_) => {}
         }
+    }
+
+    /// No new streams from here on. Neither side can stretch the grace that the other has set.
+    fn drain(&mut self, until: Instant, by_peer: bool) {
+        self.phase = match self.phase {
+            Phase::Draining {
+                until: set,
+                is_asked_by_peer,
+            } => Phase::Draining {
+                until: until.min(set),
+                is_asked_by_peer: is_asked_by_peer || by_peer,
+            },
+            Phase::Greeting { .. } | Phase::Open | Phase::Closed(_) => Phase::Draining {
+                until,
+                is_asked_by_peer: by_peer,
+            },
+        };
+        self.wake_driver();
     }
 
     /// Ends the session: every stream fails with what the reason means, and nothing more is sent.
@@ -227,12 +276,16 @@ impl Session {
             }
         }
         self.streams.retain(|_, stream| !stream.is_detached);
+        for (id, _) in self.arrivals.drain(..) {
+            self.streams.remove(&id); // nobody holds a handle that would release it
+        }
         self.phase = Phase::Closed(reason);
         self.control.clear();
+        self.go_away = None;
         self.windows.clear();
         self.resets.clear();
+        self.small_turns.clear();
         self.turns.clear();
-        self.arrivals.clear();
         self.wake_writer();
         self.wake_driver();
         if let Some(waker) = self.acceptor.take() {
@@ -256,7 +309,7 @@ impl Session {
     // ---- from the peer
 
     /// Takes in one message. Returns the control frames that need more than bookkeeping: hello, welcome, go-away and
-    /// token renewal.
+    /// token renewal, at most one of each; of several in one message the last one counts.
     ///
     /// # Errors
     /// When the peer broke the protocol; the caller then closes the session with that reason.
@@ -265,18 +318,23 @@ impl Session {
             return Ok(Vec::new());
         }
         self.liveness.heard_at = now;
-        let mut notable = Vec::new();
+        let mut notable: Vec<Control> = Vec::new();
         for control in batch.control {
             if let Some(control) = self.receive_control(control, now)? {
+                // Each may be worth a signature check: a message full of them is not worth more than one.
+                notable.retain(|earlier| earlier.name() != control.name());
                 notable.push(control);
             }
         }
         for (id, frame) in batch.frames {
-            if matches!(self.phase, Phase::Greeting { .. }) {
-                let frame = frame.name();
-                return Err(ProtocolError::Unexpected { frame });
+            match self.phase {
+                Phase::Open | Phase::Draining { .. } => self.receive_frame(id, frame, now)?,
+                Phase::Closed(_) => break, // by a frame before this one
+                Phase::Greeting { .. } => {
+                    let frame = frame.name();
+                    return Err(ProtocolError::Unexpected { frame });
+                }
             }
-            self.receive_frame(id, frame, now)?;
         }
         self.end_if_drained();
         Ok(notable)
@@ -294,20 +352,12 @@ impl Session {
                 return Ok(None);
             }
             (Control::GoAway { grace, .. }, _) if !is_greeting => {
-                self.phase = Phase::Draining {
-                    until: now + *grace,
-                    is_asked_by_peer: true,
-                };
-                self.wake_driver();
+                self.drain(after(now, *grace), true);
             }
-            (Control::Hello(_), Side::Relay) if is_greeting => {}
-            (Control::Welcome(welcome), Side::Agent) if is_greeting => {
-                self.phase = Phase::Open;
-                self.limits = welcome.limits;
-                self.liveness.interval = welcome.heartbeat_interval;
-                self.liveness.next_beat_at = now + welcome.heartbeat_interval;
-                self.wake_driver();
+            (Control::Hello(_), Side::Relay) if is_greeting && !self.is_hello_heard => {
+                self.is_hello_heard = true;
             }
+            (Control::Welcome(welcome), Side::Agent) if is_greeting => self.keep_to(welcome, now),
             (Control::TokenRenewal(_), Side::Relay) if !is_greeting => {}
             _ => {
                 return Err(ProtocolError::Unexpected {
@@ -336,6 +386,9 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(()); // it has just ended here; the peer could not know
         };
+        if !stream.outgoing.is_head_written {
+            return Err(ProtocolError::UnknownStream(id.get())); // guessed: the peer was not told of it yet
+        }
         if let Frame::Window(credit_bytes) = frame {
             stream.receive_window(id, credit_bytes)?;
             stream.moved_at = now;
@@ -354,9 +407,13 @@ impl Session {
                 stream.moved_at = now;
             }
             Frame::Reset(fault) => {
-                stream.fail(fault);
+                if self.side == Side::Relay && stream.incoming.state == Direction::Ended {
+                    stream.stop_sending(); // the answer is whole; the agent wants no more of the request
+                } else {
+                    stream.fail(fault);
+                }
                 if stream.is_detached {
-                    self.streams.remove(&id);
+                    self.forget(id);
                 }
             }
             Frame::ResponseHead(head) if self.side == Side::Relay => {
@@ -372,7 +429,7 @@ impl Session {
                 stream.moved_at = now;
                 stream.wake_reader();
                 // The gap limit may be shorter than what the driver sleeps for.
-                self.wake_driver_before(self.stream_limits.map(|limits| now + limits.gap));
+                self.wake_driver_before(self.stream_limits.map(|limits| after(now, limits.gap)));
             }
             Frame::Continue if self.side == Side::Relay => {
                 if stream.incoming.state == Direction::Head {
@@ -442,7 +499,7 @@ impl Session {
         Poll::Ready(Some(batch))
     }
 
-    /// Control frames first, then credit and resets, then streams in turn.
+    /// Control frames first, then resets and credit, then streams in turn.
     fn next_batch(&mut self) -> Batch {
         let mut batch = Batch {
             control: self.control.drain(..).collect(),
@@ -452,39 +509,82 @@ impl Session {
         for (id, fault) in self.resets.drain(..room) {
             batch.frames.push((id, Frame::Reset(fault)));
         }
-        let room = MAX_BATCH_FRAMES.min(self.windows.len());
-        for id in self.windows.drain(..room) {
+        self.write_windows(&mut batch.frames);
+        let turn_bytes = self.turn_bytes();
+        let mut written = 0;
+        while (written == 0 || written + turn_bytes <= MAX_BATCH_BODY_BYTES)
+            && batch.frames.len() < MAX_BATCH_FRAMES
+        {
+            let Some(id) = self.next_turn(written, batch.frames.len()) else {
+                break;
+            };
+            written += self.write_turn(id, &mut batch.frames);
+        }
+        if self.go_away.is_some() {
+            batch.control.extend(self.go_away.take());
+        }
+        batch
+    }
+
+    fn write_windows(&mut self, frames: &mut Vec<(StreamId, Frame)>) {
+        let most = frames.len() + MAX_BATCH_FRAMES;
+        while frames.len() < most
+            && let Some(id) = self.windows.pop_front()
+        {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
             stream.is_window_due = false;
             if let Some(credit_bytes) = stream.credit_due() {
-                batch.frames.push((id, Frame::Window(credit_bytes)));
+                frames.push((id, Frame::Window(credit_bytes)));
             }
         }
-        let mut body_bytes = 0;
-        while body_bytes < MAX_BATCH_BODY_BYTES && batch.frames.len() < MAX_BATCH_FRAMES {
-            let Some(id) = self.turns.pop_front() else {
-                break;
-            };
-            body_bytes += self.write_turn(id, &mut batch.frames);
-        }
-        batch
     }
 
-    /// One stream's turn: at most one full piece of body, so that streams share the line byte by byte.
+    /// Most body bytes of one stream in one turn.
+    fn turn_bytes(&self) -> usize {
+        MAX_TURN_BODY_BYTES.min(self.limits.max_body_frame_bytes as usize)
+    }
+
+    /// Whose turn it is. A stream with little to say passes those in the middle of a bulk transfer, so that a token
+    /// waits for the batch on the line and not for a turn of every download; half of each batch is kept for the rest.
+    /// Heads never leave the small turns before they are written: ids must reach the peer in order.
+    fn next_turn(&mut self, written: usize, frames: usize) -> Option<StreamId> {
+        if written >= MAX_BATCH_BODY_BYTES / 2 || frames >= MAX_BATCH_FRAMES / 2 {
+            let next = self.turns.pop_front();
+            return next.or_else(|| self.small_turns.pop_front());
+        }
+        while let Some(id) = self.small_turns.pop_front() {
+            match self.streams.get(&id) {
+                Some(stream) if stream.outgoing.is_bulk() && stream.outgoing.head.is_none() => {
+                    self.turns.push_back(id); // it has grown meanwhile
+                }
+                Some(_) => return Some(id),
+                None => {}
+            }
+        }
+        self.turns.pop_front()
+    }
+
+    /// One stream's turn: at most one full piece of body, so that streams share the line byte by byte. Returns the
+    /// bytes that it takes up in the batch, fields included.
     fn write_turn(&mut self, id: StreamId, frames: &mut Vec<(StreamId, Frame)>) -> usize {
-        let limit = self.limits.max_body_frame_bytes as usize;
+        let mut limit = self.turn_bytes();
         let Some(stream) = self.streams.get_mut(&id) else {
             return 0;
         };
         stream.is_in_turn = false;
+        let mut field_bytes = 0;
         if std::mem::take(&mut stream.outgoing.wants_continue) {
             frames.push((id, Frame::Continue));
         }
         if let Some(head) = stream.outgoing.head.take() {
             stream.outgoing.is_head_written = true;
+            field_bytes += wire::field_bytes(&head);
             frames.push((id, head));
+            if stream.outgoing.is_bulk() {
+                limit = 0; // the head had a small turn; the body waits for one of its own
+            }
         }
         let mut written = 0;
         while let Some(piece) = stream.outgoing.body.pop(limit - written) {
@@ -494,7 +594,9 @@ impl Session {
         if stream.outgoing.body.is_empty()
             && let Some(trailers) = stream.outgoing.end.take()
         {
-            frames.push((id, Frame::End(trailers)));
+            let end = Frame::End(trailers);
+            field_bytes += wire::field_bytes(&end);
+            frames.push((id, end));
         }
         if written > 0 {
             stream.wake_writer(); // there is room again
@@ -503,9 +605,12 @@ impl Session {
             stream.is_in_turn = true;
             self.turns.push_back(id);
         } else if stream.is_detached {
-            self.streams.remove(&id);
+            if stream.incoming.state != Direction::Ended {
+                frames.push((id, Frame::Reset(request_unread())));
+            }
+            self.forget(id);
         }
-        written
+        written + field_bytes
     }
 
     fn take_turn(&mut self, id: StreamId) {
@@ -513,7 +618,11 @@ impl Session {
             && !stream.is_in_turn
         {
             stream.is_in_turn = true;
-            self.turns.push_back(id);
+            let lane = match stream.outgoing.is_bulk() {
+                true => &mut self.turns,
+                false => &mut self.small_turns,
+            };
+            lane.push_back(id);
         }
         self.wake_writer();
     }
@@ -537,7 +646,8 @@ impl Session {
     /// Does what is due: heartbeats, time limits, the end of a grace. Returns when to call again; `None` when closed.
     /// The waker is called when that moment moves closer or the session closes.
     pub fn tick(&mut self, now: Instant, waker: &Waker) -> Option<Instant> {
-        let silent_after = self.liveness.interval * SILENT_INTERVALS;
+        let silent_after = self.liveness.interval.saturating_mul(SILENT_INTERVALS);
+        let silent_at = after(self.liveness.heard_at, silent_after);
         match self.phase {
             Phase::Closed(_) => return None,
             Phase::Greeting { until } if now >= until => {
@@ -556,22 +666,22 @@ impl Session {
             }
             Phase::Open | Phase::Draining { .. } => {}
         }
-        if now >= self.liveness.heard_at + silent_after {
+        if now >= silent_at {
             self.close(CloseReason::PeerSilent(silent_after));
             return None;
         }
         if now >= self.liveness.next_beat_at {
             self.beat(now);
         }
-        let mut next = self
-            .liveness
-            .next_beat_at
-            .min(self.liveness.heard_at + silent_after);
+        let mut next = self.liveness.next_beat_at.min(silent_at);
         if let Phase::Draining { until, .. } = self.phase {
             next = next.min(until);
         }
         if let Some(limits) = self.stream_limits {
             next = next.min(self.expire_streams(&limits, now).unwrap_or(next));
+            if matches!(self.phase, Phase::Closed(_)) {
+                return None; // the resets of those that expired were too many
+            }
         }
         self.driver = Some(waker.clone());
         self.wake_at = next;
@@ -579,7 +689,10 @@ impl Session {
     }
 
     fn beat(&mut self, now: Instant) {
-        self.liveness.next_beat_at = now + self.liveness.interval;
+        self.liveness.next_beat_at = after(now, self.liveness.interval);
+        if self.streams.is_empty() {
+            self.streams.shrink_to_fit(); // an idle session does not keep what a busy one needed
+        }
         let is_waiting = self
             .control
             .iter()
@@ -606,7 +719,7 @@ impl Session {
                 Direction::Head => limits.first_byte,
                 Direction::Body | Direction::Ended => limits.gap,
             };
-            let due = stream.moved_at + limit;
+            let due = after(stream.moved_at, limit);
             if due <= now {
                 expired.push((*id, limit));
             } else {
@@ -642,7 +755,7 @@ impl Session {
     /// Opens a stream; the relay's side.
     ///
     /// # Errors
-    /// When the session takes no new streams, or has as many as it may.
+    /// When the session takes no new streams, has as many as it may, or the head is one that cannot cross.
     pub fn open(&mut self, head: RequestHead, now: Instant) -> Result<StreamId, Fault> {
         match self.phase {
             Phase::Open => {}
@@ -651,7 +764,8 @@ impl Session {
                 return Err(fault.retry_safe());
             }
             Phase::Greeting { .. } | Phase::Closed(_) => {
-                let fault = Fault::new(Kind::AgentOffline, Origin::Agent, "the agent has just left");
+                let fault =
+                    Fault::new(Kind::AgentOffline, Origin::Agent, "the agent has just left");
                 return Err(fault.retry_safe());
             }
         }
@@ -663,11 +777,18 @@ impl Session {
             );
             return Err(fault.retry_safe());
         }
+        if !wire::fits(&head.headers) || !head.target.as_str().starts_with('/') {
+            let fault = Fault::new(
+                Kind::InvalidRequest,
+                Origin::Caller,
+                "the request's target or header fields are too large or not ones that are forwarded",
+            );
+            return Err(fault.retry_safe());
+        }
         self.newest += 1;
         self.opened_total += 1;
-        let id = StreamId::new(self.newest).ok_or_else(|| {
-            Fault::new(Kind::Internal, Origin::Relay, "stream ids have run out")
-        })?;
+        let id = StreamId::new(self.newest)
+            .ok_or_else(|| Fault::new(Kind::Internal, Origin::Relay, "stream ids have run out"))?;
         let mut stream = Stream::new(self.limits.initial_window_bytes, now);
         stream.outgoing.state = if head.is_whole {
             Direction::Ended
@@ -677,7 +798,10 @@ impl Session {
         stream.outgoing.head = Some(Frame::RequestHead(Box::new(head)));
         self.streams.insert(id, stream);
         self.take_turn(id);
-        self.wake_driver_before(self.stream_limits.map(|limits| now + limits.first_byte));
+        self.wake_driver_before(
+            self.stream_limits
+                .map(|limits| after(now, limits.first_byte)),
+        );
         Ok(id)
     }
 
@@ -698,6 +822,12 @@ impl Session {
 
     /// Sends the head of the answer; the agent's side.
     pub(crate) fn answer(&mut self, id: StreamId, head: ResponseHead) -> Result<(), Fault> {
+        if !wire::fits(&head.headers) || !wire::STATUSES.contains(&head.status.as_u16()) {
+            return Err(self.refuse(
+                id,
+                "the upstream's answer has an impossible status or too many header fields",
+            ));
+        }
         let stream = self.sendable(id)?;
         if stream.outgoing.state == Direction::Head {
             stream.outgoing.state = if head.is_whole {
@@ -721,6 +851,16 @@ impl Session {
         Ok(())
     }
 
+    /// Gives up a stream whose frames would make the peer end the whole session.
+    fn refuse(&mut self, id: StreamId, message: &'static str) -> Fault {
+        let fault = match self.side {
+            Side::Relay => Fault::new(Kind::InvalidRequest, Origin::Caller, message),
+            Side::Agent => Fault::new(Kind::UpstreamFailed, Origin::Upstream, message),
+        };
+        self.reset(id, fault.clone());
+        fault
+    }
+
     /// Queues what fits of `bytes` and leaves the rest in it.
     pub(crate) fn send_body(
         &mut self,
@@ -729,16 +869,25 @@ impl Session {
         now: Instant,
     ) -> Result<(), Fault> {
         let stream = self.sendable(id)?;
-        if stream.outgoing.state == Direction::Body {
-            stream.queue_body(bytes);
-            stream.moved_at = now;
-            self.take_turn(id);
+        match stream.outgoing.state {
+            _ if bytes.is_empty() => {}
+            Direction::Body if stream.capacity() == 0 => {}
+            Direction::Body => {
+                stream.queue_body(bytes);
+                stream.moved_at = now;
+                self.take_turn(id);
+            }
+            // An `Ok` that takes nothing, ever, would keep the sender turning in a circle.
+            Direction::Head | Direction::Ended => return Err(not_sending()),
         }
         Ok(())
     }
 
     /// Ends this side's direction.
     pub(crate) fn send_end(&mut self, id: StreamId, trailers: HeaderMap) -> Result<(), Fault> {
+        if !wire::fits(&trailers) {
+            return Err(self.refuse(id, "the trailers are too large"));
+        }
         let stream = self.sendable(id)?;
         if stream.outgoing.state == Direction::Body {
             stream.outgoing.state = Direction::Ended;
@@ -802,24 +951,39 @@ impl Session {
         }
     }
 
-    /// The handle is gone: whatever is not finished is given up, and the stream is forgotten.
+    /// The handle is gone: whatever is not finished is given up, the peer is told, and the stream is forgotten.
     pub(crate) fn release(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let is_answered =
-            self.side == Side::Agent && stream.outgoing.state == Direction::Ended;
-        if !stream.is_over() && is_answered && stream.has_output() {
-            // The answer is complete but not written yet. What may still come of the request is of no use.
-            stream.is_detached = true;
-            stream.incoming.body.clear();
-            return;
+        if !stream.is_over() {
+            let is_answered = stream.outgoing.state == Direction::Ended;
+            match self.side {
+                Side::Relay => self.reset(id, Fault::caller_gone()),
+                Side::Agent if !is_answered => self.reset(id, given_up()),
+                Side::Agent if stream.has_output() => {
+                    // The answer is complete but not written yet. What may still come of the request is of no use.
+                    stream.is_detached = true;
+                    stream.incoming.body.clear();
+                    return;
+                }
+                Side::Agent => self.reset(id, request_unread()),
+            }
         }
-        if !stream.is_over() && !is_answered {
-            self.reset(id, Fault::caller_gone());
-        }
-        self.streams.remove(&id);
+        self.forget(id);
         self.end_if_drained();
+    }
+
+    /// Drops a stream. Its id may still stand in a queue, where it is passed over; a peer that makes streams come and
+    /// go while it does not read must not make those queues grow.
+    fn forget(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+        let most = 2 * self.streams.len() + MAX_BATCH_FRAMES;
+        for queue in [&mut self.windows, &mut self.small_turns, &mut self.turns] {
+            if queue.len() > most {
+                queue.retain(|id| self.streams.contains_key(id));
+            }
+        }
     }
 
     // ---- wakers
@@ -841,6 +1005,28 @@ impl Session {
             self.wake_driver();
         }
     }
+}
+
+fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(LONGEST_WAIT)
+}
+
+/// What an agent says when it lets go of a request that it has not answered.
+fn given_up() -> Fault {
+    Fault::new(
+        Kind::Internal,
+        Origin::Agent,
+        "the agent gave the request up",
+    )
+}
+
+/// What an agent says after a whole answer to a request of which it will not read the rest. The relay stops sending.
+fn request_unread() -> Fault {
+    Fault::new(
+        Kind::UpstreamFailed,
+        Origin::Upstream,
+        "the upstream answered without reading the whole request",
+    )
 }
 
 fn forgotten() -> Fault {

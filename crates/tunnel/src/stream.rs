@@ -28,6 +28,8 @@ use crate::{
 
 /// Bytes of one direction that may wait to be written. More would only wait here instead of at its source.
 pub(crate) const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Up to here what a stream has to say passes those in the middle of a bulk transfer.
+const SMALL_BODY_BYTES: usize = 4 * 1024;
 /// Most credit a direction can hold (the largest HTTP/2 window, RFC 9113 §6.9.1).
 const MAX_CREDIT_BYTES: u32 = (1 << 31) - 1;
 
@@ -62,6 +64,13 @@ pub(crate) struct Outgoing {
     pub(crate) end: Option<HeaderMap>,
     pub(crate) credit_bytes: u32,
     pub(crate) is_head_written: bool,
+}
+
+impl Outgoing {
+    /// True when so much body waits that it takes its turn behind those with little to say.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.body.bytes() > SMALL_BODY_BYTES
+    }
 }
 
 /// What has arrived for one stream and waits for its consumer.
@@ -160,7 +169,7 @@ impl Stream {
         };
         self.incoming.allowance_bytes = rest;
         if !self.is_detached {
-            self.incoming.body.push(bytes);
+            self.incoming.body.push(bytes, self.reader.is_some());
             self.wake_reader();
         }
         Ok(())
@@ -219,7 +228,7 @@ impl Stream {
         let taken = bytes.split_to(self.capacity().min(bytes.len()));
         let length = u32::try_from(taken.len()).unwrap_or(u32::MAX);
         self.outgoing.credit_bytes = self.outgoing.credit_bytes.saturating_sub(length);
-        self.outgoing.body.push(taken);
+        self.outgoing.body.push(taken, true);
     }
 
     /// True when a turn of the writer would find something.
@@ -276,6 +285,9 @@ impl Stream {
         if let Some(fault) = &self.fault {
             return Poll::Ready(Err(fault.clone()));
         }
+        if self.outgoing.state == Direction::Ended {
+            return Poll::Ready(Err(not_sending()));
+        }
         match self.capacity() {
             0 => {
                 set(&mut self.writer, cx);
@@ -314,16 +326,21 @@ impl Stream {
 
     // ---- the end
 
-    /// Both directions are over. What had arrived may still be taken; what was to be sent is forgotten.
-    pub(crate) fn fail(&mut self, fault: Fault) {
+    /// Our direction is over: what was to be sent is forgotten. The other one goes on.
+    pub(crate) fn stop_sending(&mut self) {
         self.outgoing.state = Direction::Ended;
         self.outgoing.head = None;
         self.outgoing.wants_continue = false;
         self.outgoing.body.clear();
         self.outgoing.end = None;
-        self.fault.get_or_insert(fault);
-        self.wake_reader();
         self.wake_writer();
+    }
+
+    /// Both directions are over. What had arrived may still be taken; what was to be sent is forgotten.
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+        self.stop_sending();
+        self.wake_reader();
         if let Some(waker) = self.watcher.take() {
             waker.wake();
         }
@@ -382,6 +399,15 @@ pub(crate) fn fault_of_close(reason: &CloseReason, was_sent: bool) -> Fault {
         }
     };
     if was_sent { fault } else { fault.retry_safe() }
+}
+
+/// What a sender is told whose direction has ended, or has not begun.
+pub(crate) fn not_sending() -> Fault {
+    Fault::new(
+        Kind::Internal,
+        Origin::Relay,
+        "no body bytes may be sent on this stream any more, or not yet",
+    )
 }
 
 fn set(slot: &mut Option<Waker>, cx: &mut Context<'_>) {

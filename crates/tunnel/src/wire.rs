@@ -4,7 +4,7 @@
 //! decoded is a [`ProtocolError`], never a panic. Unknown frame kinds and enum values are ignored or read as the
 //! safest known one, since a newer peer may send them.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bytes::Bytes;
 use c2l_proto::tunnel as proto;
@@ -22,6 +22,10 @@ use crate::{
 pub const MAX_FIELDS: usize = 256;
 /// Most bytes of all names and values of one head.
 pub const MAX_FIELD_BYTES: usize = 128 * 1024;
+/// Least that `max_message_bytes` may be: every batch that a session makes fits, whatever is ready at once.
+pub const MIN_MESSAGE_BYTES: u32 = 1024 * 1024;
+/// What the status of an answer may be.
+pub(crate) const STATUSES: RangeInclusive<u16> = 200..=599;
 /// Most bytes of a sentence from the peer; the rest is cut.
 const MAX_TEXT_BYTES: usize = 512;
 /// Most bytes of a token in a renewal.
@@ -240,7 +244,7 @@ fn from_welcome(welcome: proto::Welcome) -> Decoded<Welcome> {
             )?,
             max_message_bytes: within(
                 limits.max_message_bytes,
-                16 * 1024,
+                MIN_MESSAGE_BYTES,
                 64 * 1024 * 1024,
                 "max_message_bytes",
             )?,
@@ -386,7 +390,7 @@ fn from_request_head(head: proto::RequestHead) -> Decoded<RequestHead> {
 fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
     let status = u16::try_from(head.status)
         .ok()
-        .filter(|status| (200..=599).contains(status))
+        .filter(|status| STATUSES.contains(status))
         .and_then(|status| StatusCode::from_u16(status).ok())
         .ok_or(ProtocolError::BadField { field: "status" })?;
     Ok(ResponseHead {
@@ -394,6 +398,31 @@ fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
         headers: from_fields(head.headers)?,
         is_whole: head.is_whole,
     })
+}
+
+/// True when these fields can cross: a peer ends the session over more or larger ones.
+#[must_use]
+pub fn fits(headers: &HeaderMap) -> bool {
+    headers.len() <= MAX_FIELDS && bytes_of(headers) <= MAX_FIELD_BYTES
+}
+
+/// What a head or an end adds to a message beside its body, in bytes.
+pub(crate) fn field_bytes(frame: &Frame) -> usize {
+    match frame {
+        Frame::RequestHead(head) => {
+            head.target.as_str().len() + head.request_id.len() + bytes_of(&head.headers)
+        }
+        Frame::ResponseHead(head) => bytes_of(&head.headers),
+        Frame::End(trailers) => bytes_of(trailers),
+        Frame::Body(_) | Frame::Continue | Frame::Reset(_) | Frame::Window(_) => 0,
+    }
+}
+
+fn bytes_of(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 fn fields(headers: HeaderMap) -> Vec<proto::Header> {
@@ -420,10 +449,8 @@ fn from_fields(fields: Vec<proto::Header>) -> Decoded<HeaderMap> {
     }
     let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name =
-            HeaderName::from_lowercase(&field.name).map_err(|_| bad("header name"))?;
-        let value =
-            HeaderValue::from_maybe_shared(field.value).map_err(|_| bad("header value"))?;
+        let name = HeaderName::from_lowercase(&field.name).map_err(|_| bad("header name"))?;
+        let value = HeaderValue::from_maybe_shared(field.value).map_err(|_| bad("header value"))?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -433,7 +460,7 @@ fn reset(fault: Fault) -> proto::Reset {
     proto::Reset {
         kind: kind(fault.kind).into(),
         origin: origin(fault.origin).into(),
-        message: fault.message.into_owned(),
+        message: text(fault.message.into_owned()),
         is_retry_safe: fault.is_retry_safe,
     }
 }

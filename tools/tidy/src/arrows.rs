@@ -1,10 +1,18 @@
 //! Which crate may know which, read from the manifests. A new arrow is a design change: its own commit, with the reason.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toml::Table;
 
-use crate::{assert_none, root};
+use crate::{
+    assert_none,
+    code::code_only,
+    root,
+    sources::{collect, has_word},
+};
 
 /// Every member, with those of ours that it may depend on. Whatever is not here may not be.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -65,11 +73,15 @@ const NOT_IN_TUNNEL: &[&str] = &[
     "tower",
 ];
 
-/// Its code is generated, so the lints would speak to nobody.
-const WITHOUT_LINTS: &str = "c2l-proto";
+/// Its code is generated when it is built, so the lints would speak to nobody, and its sources name few dependencies.
+const GENERATED: &str = "c2l-proto";
+
+/// Named in a manifest for its version or its features alone: other crates use it, our sources never do.
+const FLOORS: &[&str] = &["h2"];
 
 struct Manifest {
     name: String,
+    folder: PathBuf,
     content: Table,
 }
 
@@ -81,6 +93,7 @@ impl Manifest {
             .unwrap();
         Self {
             name: content["package"]["name"].as_str().unwrap().to_owned(),
+            folder: folder.to_owned(),
             content,
         }
     }
@@ -136,6 +149,16 @@ fn manifests() -> Vec<Manifest> {
         .chain([workspace])
         .collect()
 }
+
+/// Where a crate's own code may lie; the binary of the root package is in `crates/cli`.
+const CODE: &[&str] = &[
+    "src",
+    "tests",
+    "benches",
+    "examples",
+    "build.rs",
+    "crates/cli",
+];
 
 fn is_ours(name: &str) -> bool {
     ARROWS.iter().any(|(ours, _)| *ours == name)
@@ -203,10 +226,38 @@ fn every_crate_inherits_the_lints() {
         lints.and_then(toml::Value::as_bool).unwrap_or(false)
     };
     let manifests = manifests().into_iter();
-    let without =
-        manifests.filter(|manifest| manifest.name != WITHOUT_LINTS && !inherits(manifest));
+    let without = manifests.filter(|manifest| manifest.name != GENERATED && !inherits(manifest));
     assert_none(
         &without.map(|manifest| manifest.name).collect::<Vec<_>>(),
         "no `[lints] workspace = true` in:",
     );
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let mut unused = Vec::new();
+    for manifest in manifests()
+        .into_iter()
+        .filter(|manifest| manifest.name != GENERATED)
+    {
+        let mut files = Vec::new();
+        for place in CODE.iter().map(|place| manifest.folder.join(place)) {
+            if place.is_file() {
+                files.push(place)
+            } else {
+                collect(&place, true, &mut files)
+            }
+        }
+        let code: String = files
+            .iter()
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .map(|text| code_only(&text))
+            .collect();
+        for name in manifest.linked().into_iter().chain(manifest.for_tests()) {
+            if !FLOORS.contains(&name) && !has_word(&code, &name.replace('-', "_")) {
+                unused.push(format!("{} → {name}", manifest.name));
+            }
+        }
+    }
+    assert_none(&unused, "dependencies that no source of the crate names:");
 }

@@ -101,7 +101,7 @@ fn a<'x>(b: &'x str) -> char { // gone "too"
         "fn a<'x>(b: &'x str) -> char {",
         "let c =",
         "; let d =",
-        "; let kept =",
+        "let kept =",
         "for_r#type(",
         "kept(",
     ] {

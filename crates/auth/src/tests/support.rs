@@ -35,13 +35,15 @@ pub(super) fn at(offset: i64) -> u64 {
     NOW.saturating_add_signed(offset)
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
 /// A private key, how a header names its algorithm, and the public side as a relay would be configured with it.
 pub(super) struct Signer {
     pub(super) algorithm: &'static str,
     pub(super) public_key: Key,
     /// The public key as DER (SubjectPublicKeyInfo); empty for a shared secret.
     pub(super) public_der: Vec<u8>,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    sign: Sign,
 }
 
 impl Signer {

@@ -1,0 +1,98 @@
+//! How an agent fails, by what failed.
+//!
+//! Invariant: no value here holds a token. [`Error`] is what ends the agent; a [`Setback`] only ends an attempt or a
+//! session, and is tried again.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use c2l_tunnel::CloseReason;
+
+use crate::config::TokenError;
+
+/// Why an agent cannot go on. A retry mends none of these.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong; every mistake is named.
+    #[error("the configuration is not usable: {}", problems.join("; "))]
+    Config {
+        /// One sentence each.
+        problems: Vec<String>,
+    },
+    /// The trusted roots could not be had, so no relay could be verified.
+    #[error("no trusted roots{}", file.as_ref().map(|file| format!(" from {}", file.display())).unwrap_or_default())]
+    Roots {
+        /// The file asked for; `None` for those of the system.
+        file: Option<PathBuf>,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The first token could not be had. Later failures of the source are tried again.
+    #[error("no token to connect with")]
+    Token(#[source] TokenError),
+    /// The relay refuses this agent.
+    #[error("the relay refuses this agent ({refusal}): {message}")]
+    Refused {
+        /// What kind of refusal.
+        refusal: Refusal,
+        /// The relay's own words.
+        message: String,
+    },
+    /// A newer session of the same device name took over. Dialing again would only fight it.
+    #[error("another agent with this device name has taken over")]
+    Replaced,
+}
+
+/// What a relay refuses an agent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No token, a bad one, one that ran out or was revoked, or one of the wrong kind.
+    #[error("unauthenticated")]
+    Unauthenticated,
+    /// The token is good, but does not allow this.
+    #[error("forbidden")]
+    Forbidden,
+    /// The relay does not speak this version of the protocol.
+    #[error("protocol version")]
+    ProtocolVersion,
+}
+
+/// Why an attempt or a session ended. Tried again after a wait.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Setback {
+    #[error("no fresh token: {0}")]
+    Token(TokenError),
+    #[error("the source of the token took longer than {0:?}")]
+    TokenTimeout(Duration),
+    #[error("{0}")]
+    Dial(#[from] DialError),
+    #[error("no session within {0:?}")]
+    NoSession(Duration),
+    #[error("the relay ended the session: {}", message_or(message, code))]
+    Ended { code: tonic::Code, message: String },
+    #[error("the session ended: {0}")]
+    Closed(CloseReason),
+}
+
+fn message_or(message: &str, code: &tonic::Code) -> String {
+    if message.is_empty() {
+        code.description().to_owned()
+    } else {
+        message.to_owned()
+    }
+}
+
+/// Why the relay could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("cannot reach the relay: {0}")]
+    Connect(io::Error),
+    #[error("the relay's name is not one that TLS can verify")]
+    Name,
+    #[error("cannot trust the relay: {0}")]
+    Tls(io::Error),
+    #[error("something on the way to the relay does not pass HTTP/2")]
+    NoHttp2,
+    #[error("the HTTP/2 connection to the relay failed: {0}")]
+    Http2(hyper::Error),
+}

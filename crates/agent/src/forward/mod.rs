@@ -1,0 +1,97 @@
+//! Performs the relay's requests against the one upstream.
+//!
+//! Invariant: every request is judged here again, whatever the relay thought of it, and at most so many run at once.
+//! What runs belongs to the [`Forwarder`], which waits for it; sessions come and go above.
+//!
+//! Read next: `exchange`, one request from its head to the end of its answer; `policy`, what may pass at all.
+
+mod body;
+mod exchange;
+mod headers;
+mod ollama;
+mod policy;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use c2l_tunnel::{Fault, Kind, Origin, RequestHead, StreamHandle};
+use tokio::sync::Semaphore;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tracing::{Instrument as _, info_span, warn};
+
+use self::pool::Pool;
+use crate::{config::Config, error::Error};
+
+/// Takes requests of any session and carries them to the upstream.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    pool: Pool,
+    allow_manage: bool,
+    load_grace: Duration,
+    /// One for each request at the upstream, also for one that only finishes its load.
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Forwarder {
+    /// Opens nothing yet.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let slots = config.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            pool: Pool::new(config)?,
+            allow_manage: config.allow_manage,
+            load_grace: config.load_grace,
+            slots: Arc::new(Semaphore::new(slots)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Begins an exchange. It ends by itself when its stream does; nobody has to wait for it.
+    pub(crate) fn accept(self: &Arc<Self>, head: RequestHead, stream: StreamHandle) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let request_id = head.request_id.as_str();
+            warn!(
+                request_id,
+                "request refused: as many as may run are running"
+            );
+            let why = "the agent has as many requests under way as its owner allows";
+            stream.reset(Fault::new(Kind::Overloaded, Origin::Agent, why).retry_safe());
+            return;
+        };
+        let span = info_span!("exchange", request_id = %head.request_id);
+        let forwarder = Arc::clone(self);
+        let stop = self.stop.clone();
+        let exchange = async move {
+            // Dropped at the stop: the stream is released and the connection to the upstream closed.
+            stop.run_until_cancelled(forwarder.carry_out(head, stream))
+                .await;
+            drop(slot);
+        };
+        self.tasks.spawn(exchange.instrument(span));
+    }
+
+    /// Closes connections to the upstream that nobody uses; runs as long as the agent does.
+    pub(crate) async fn expire_idle(&self) -> Infallible {
+        self.pool.expire_idle().await
+    }
+
+    /// Cuts whatever still runs and waits for its end.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.pool.close_idle();
+    }
+
+    /// Cuts whatever runs when the guard is dropped.
+    pub(crate) fn stop_on_drop(&self) -> DropGuard {
+        self.stop.clone().drop_guard()
+    }
+}

@@ -1,0 +1,93 @@
+//! What Ollama offers, and what each of it does to the machine and to its owner.
+//!
+//! Invariant: an allow-list. What is not in the table is not forwarded, so a path that a newer Ollama adds stays closed
+//! until it is judged here.
+
+use http::Method;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Looks something up.
+    Read,
+    /// Uses a model; its load may take minutes.
+    Infer,
+    /// Changes what the machine holds.
+    Manage,
+    /// Acts with the owner's account at ollama.com.
+    Account,
+}
+
+/// One method on one path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// The path; a segment that begins with `:` stands for any one segment.
+    pub(crate) template: &'static str,
+    pub(crate) method: Method,
+    pub(crate) class: Class,
+}
+
+const fn endpoint(method: Method, template: &'static str, class: Class) -> Endpoint {
+    Endpoint {
+        template,
+        method,
+        class,
+    }
+}
+
+/// Everything that Ollama answers, as of its version 0.33. `HEAD` goes wherever `GET` does.
+pub(crate) static ENDPOINTS: [Endpoint; 31] = [
+    // Inference first: it is what is asked for most.
+    endpoint(Method::POST, "/api/chat", Class::Infer),
+    endpoint(Method::POST, "/api/generate", Class::Infer),
+    endpoint(Method::POST, "/v1/chat/completions", Class::Infer),
+    endpoint(Method::POST, "/v1/messages", Class::Infer),
+    endpoint(Method::POST, "/v1/responses", Class::Infer),
+    endpoint(Method::POST, "/v1/completions", Class::Infer),
+    endpoint(Method::POST, "/api/embed", Class::Infer),
+    endpoint(Method::POST, "/api/embeddings", Class::Infer),
+    endpoint(Method::POST, "/v1/embeddings", Class::Infer),
+    endpoint(Method::POST, "/v1/audio/transcriptions", Class::Infer),
+    endpoint(Method::GET, "/", Class::Read),
+    endpoint(Method::GET, "/api/version", Class::Read),
+    endpoint(Method::GET, "/api/status", Class::Read),
+    endpoint(Method::GET, "/api/tags", Class::Read),
+    endpoint(Method::GET, "/api/ps", Class::Read),
+    endpoint(Method::POST, "/api/show", Class::Read),
+    endpoint(Method::GET, "/v1/models", Class::Read),
+    endpoint(Method::GET, "/v1/models/:model", Class::Read),
+    endpoint(Method::GET, MODEL_RECOMMENDATIONS, Class::Read),
+    endpoint(Method::HEAD, "/api/blobs/:digest", Class::Read),
+    endpoint(Method::POST, "/api/blobs/:digest", Class::Manage),
+    endpoint(Method::POST, "/api/pull", Class::Manage),
+    endpoint(Method::POST, "/api/push", Class::Manage),
+    endpoint(Method::POST, "/api/create", Class::Manage),
+    endpoint(Method::POST, "/api/copy", Class::Manage),
+    endpoint(Method::DELETE, "/api/delete", Class::Manage),
+    endpoint(Method::POST, "/api/me", Class::Account),
+    endpoint(Method::POST, "/api/signout", Class::Account),
+    endpoint(Method::DELETE, "/api/user/keys/:key", Class::Account),
+    endpoint(Method::POST, "/api/experimental/web_search", Class::Account),
+    endpoint(Method::POST, "/api/experimental/web_fetch", Class::Account),
+];
+
+const MODEL_RECOMMENDATIONS: &str = "/api/experimental/model-recommendations";
+
+impl Endpoint {
+    pub(crate) fn matches_path(&self, path: &str) -> bool {
+        if !self.template.contains(':') {
+            return self.template == path;
+        }
+        let mut segments = path.split('/');
+        let is_match = self.template.split('/').all(|expected| {
+            segments.next().is_some_and(|segment| {
+                segment == expected || expected.starts_with(':') && !segment.is_empty()
+            })
+        });
+        is_match && segments.next().is_none()
+    }
+
+    pub(crate) fn matches_method(&self, method: &Method) -> bool {
+        self.method == *method || self.method == Method::GET && *method == Method::HEAD
+    }
+}

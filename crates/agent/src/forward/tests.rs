@@ -1,0 +1,1 @@
+//! Forwarding, against real sockets.

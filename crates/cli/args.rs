@@ -1,0 +1,284 @@
+//! The command line: which commands there are, and how the tables of settings become their flags.
+//!
+//! Invariant: clap takes texts only. What they mean is judged in `settings`, where every mistake is reported at once.
+
+use std::{fmt, marker::PhantomData};
+
+use clap::{Arg, ArgAction, ArgMatches, Command as ClapCommand};
+use clap_complete::Shell;
+
+use crate::{
+    build_info,
+    exit::EXIT_CODES,
+    settings::{Flags, Form, Reach, Setting, Table, agent, dev, general, relay, token},
+};
+
+const PRECEDENCE: &str = "\
+Every flag is also an environment variable and a key of an optional TOML file; a flag counts over
+the environment, that over the file, that over the default. `c2l config show` tells which it was.";
+
+/// Use the models on your own machine from anywhere, over plain HTTP, without opening a port.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "c2l",
+    version = build_info::version(),
+    after_help = PRECEDENCE,
+    after_long_help = format!("{PRECEDENCE}\n\n{EXIT_CODES}"),
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) general: Typed<General>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Start relay and agent together on this machine, and print what to paste where
+    Dev(Typed<Dev>),
+    /// Run the relay: the public HTTP port, and the port that agents connect to
+    Relay(Typed<Relay>),
+    /// Run the agent: connect this machine's models to a relay
+    #[command(
+        after_help = "The token comes from --token-file, --token-command, or the environment variable C2L_TOKEN."
+    )]
+    Agent(Typed<Agent>),
+    /// Make tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a token that is signed with the relay's own key, and nothing else
+    Issue(Typed<Token>),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print each value and where it came from; secrets are hidden
+    Show {
+        #[command(subcommand)]
+        command: Option<Shown>,
+    },
+}
+
+/// Whose settings are shown; it takes the same flags as the command itself.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Shown {
+    /// Those of `c2l relay`
+    Relay(Typed<Relay>),
+    /// Those of `c2l agent`
+    Agent(Typed<Agent>),
+    /// Those of `c2l dev`
+    Dev(Typed<Dev>),
+}
+
+/// Which tables a command takes its settings from.
+pub(crate) trait Takes {
+    /// Those of every command, with this command's defaults.
+    const GENERAL: &'static Table = &general::TABLE;
+    /// Its own, in the order of `--help` and `config show`.
+    const TABLES: &'static [&'static Table];
+    /// Whether the flags may stand after any subcommand.
+    const IS_GLOBAL: bool = false;
+}
+
+/// Of every command.
+#[derive(Debug)]
+pub(crate) struct General;
+
+impl Takes for General {
+    const TABLES: &'static [&'static Table] = &[&general::TABLE];
+    const IS_GLOBAL: bool = true;
+}
+
+/// Of `c2l relay`.
+#[derive(Debug)]
+pub(crate) struct Relay;
+
+impl Takes for Relay {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &relay::TABLE];
+}
+
+/// Of `c2l agent`.
+#[derive(Debug)]
+pub(crate) struct Agent;
+
+impl Takes for Agent {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::TABLE];
+}
+
+/// Of `c2l dev`.
+#[derive(Debug)]
+pub(crate) struct Dev;
+
+impl Takes for Dev {
+    const GENERAL: &'static Table = &general::DEV_TABLE;
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &dev::TABLE];
+}
+
+/// Of `c2l token issue`.
+#[derive(Debug)]
+pub(crate) struct Token;
+
+impl Takes for Token {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &token::TABLE];
+}
+
+/// What was typed of a command's flags.
+pub(crate) struct Typed<C> {
+    pub(crate) flags: Flags,
+    command: PhantomData<C>,
+}
+
+impl<C> Typed<C> {
+    /// No flag at all.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            flags: Flags::new(),
+            command: PhantomData,
+        }
+    }
+}
+
+impl<C> fmt::Debug for Typed<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Typed").field(&self.flags).finish()
+    }
+}
+
+fn settings<C: Takes>() -> impl Iterator<Item = &'static Setting> {
+    C::TABLES
+        .iter()
+        .flat_map(|table| table.settings)
+        .filter(|setting| setting.reach != Reach::EnvironmentOnly)
+}
+
+impl<C: Takes> clap::Args for Typed<C> {
+    fn augment_args(command: ClapCommand) -> ClapCommand {
+        command.args(settings::<C>().map(|setting| argument(setting).global(C::IS_GLOBAL)))
+    }
+
+    fn augment_args_for_update(command: ClapCommand) -> ClapCommand {
+        Self::augment_args(command)
+    }
+}
+
+impl<C: Takes> clap::FromArgMatches for Typed<C> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = settings::<C>().filter_map(|setting| {
+            let texts = matches.get_many::<String>(setting.name)?;
+            let texts = texts.flat_map(|text| setting.split(text)).collect();
+            Some((setting.name, texts))
+        });
+        Ok(Self {
+            flags: typed.collect(),
+            command: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(setting: &Setting) -> Arg {
+    let argument = Arg::new(setting.name)
+        .long(setting.name)
+        .help(setting.help())
+        .hide_short_help(setting.is_rare);
+    match setting.form {
+        Form::Switch => argument
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Form::One(placeholder) => argument.value_name(placeholder),
+        Form::Many(placeholder) => argument.value_name(placeholder).action(ArgAction::Append),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn general_flags_may_stand_anywhere() {
+        for line in [
+            ["c2l", "--log-level=debug", "dev"],
+            ["c2l", "dev", "--log-level=debug"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.general.flags["log-level"], ["debug"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn no_token_is_taken_from_the_command_line() {
+        for line in [["c2l", "agent", "--token"], ["c2l", "agent", "--token=x"]] {
+            assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_flag_says_its_variable() {
+        for setting in settings::<Agent>().chain(settings::<Relay>()) {
+            assert!(setting.help().contains(&setting.variable()), "{setting:?}");
+        }
+    }
+
+    #[test]
+    fn help_of_dev_reads_like_this() {
+        let mut command = Cli::command();
+        let dev = command.find_subcommand_mut("dev").unwrap();
+        let help = dev.render_help().to_string();
+        for line in [
+            "Start relay and agent together on this machine, and print what to paste where",
+            "--listen <ADDR>",
+            "[env: C2L_LISTEN]",
+            "[default: 127.0.0.1:8080]",
+            "--allow-manage[=<BOOL>]",
+            "[default: the user's data directory]",
+        ] {
+            assert!(help.contains(line), "{line} is missing in:\n{help}");
+        }
+    }
+
+    #[test]
+    fn long_help_tells_the_exit_codes_and_short_help_leaves_out_the_rare() {
+        let mut command = Cli::command();
+        assert!(
+            command
+                .render_long_help()
+                .to_string()
+                .contains("token refused")
+        );
+        let relay = command.find_subcommand_mut("relay").unwrap();
+        assert!(!relay.render_help().to_string().contains("--idle-timeout"));
+        assert!(
+            relay
+                .render_long_help()
+                .to_string()
+                .contains("--idle-timeout")
+        );
+    }
+}

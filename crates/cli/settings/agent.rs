@@ -1,0 +1,230 @@
+//! The settings of `c2l agent`.
+//!
+//! Invariant: the token itself can be neither flag nor key of the file; it comes from one source, and only one.
+
+use std::{path::PathBuf, time::Duration};
+
+use c2l_auth::{DeviceName, Secret};
+use http::{Uri, uri::Scheme};
+
+use super::{Setting, Table, Values, general, parse};
+use crate::{files, token_source::TokenOrigin};
+
+/// Where Ollama listens unless told otherwise.
+pub(super) const DEFAULT_UPSTREAM: &str = "http://127.0.0.1:11434";
+
+pub(crate) static TABLE: Table = Table {
+    section: "agent",
+    settings: &[
+        Setting::one(
+            "relay",
+            "URL",
+            "The relay's address, like https://relay.example",
+        ),
+        Setting::one(
+            "token-file",
+            "FILE",
+            "Read the agent's token from this file, anew for each connection",
+        ),
+        Setting::one(
+            "token-command",
+            "CMD",
+            "Run this in a shell for the agent's token, anew for each connection; 10 s at most",
+        ),
+        Setting::one("token", "TOKEN", "The agent's token itself").secret_in_environment(),
+        UPSTREAM,
+        Setting::one(
+            "device",
+            "NAME",
+            "Name of this device; the newest session of a name replaces the one before it",
+        )
+        .or_found("the host's name", general::host_name),
+        ALLOW_MANAGE,
+        Setting::one(
+            "ca-file",
+            "FILE",
+            "Trust these roots too, PEM, beside the system's own",
+        ),
+        Setting::switch(
+            "allow-insecure",
+            "Permit clear text to a relay that is not on this machine; tokens and prompts can be read on the way",
+        ),
+        Setting::one(
+            "max-concurrent-requests",
+            "N",
+            "Most requests at the upstream at once",
+        )
+        .or("256")
+        .rare(),
+        Setting::one(
+            "upstream-connect-timeout",
+            "TIME",
+            "How long reaching the upstream may take",
+        )
+        .or("5s")
+        .rare(),
+        Setting::one(
+            "load-grace",
+            "TIME",
+            "How long a model may go on loading after its caller has left",
+        )
+        .or("5m")
+        .rare(),
+        Setting::one(
+            "dial-timeout",
+            "TIME",
+            "How long reaching the relay may take, greeting included",
+        )
+        .or("10s")
+        .rare(),
+        Setting::one(
+            "drain-timeout",
+            "TIME",
+            "How long running requests have at shutdown",
+        )
+        .or("30s"),
+        Setting::one(
+            "backoff-min",
+            "TIME",
+            "First wait before dialing again; doubles each time",
+        )
+        .or("1s")
+        .rare(),
+        Setting::one("backoff-max", "TIME", "Longest wait before dialing again")
+            .or("30s")
+            .rare(),
+        Setting::one(
+            "healthy-after",
+            "TIME",
+            "How long a session must have lasted before the wait starts over",
+        )
+        .or("60s")
+        .rare(),
+    ],
+};
+
+pub(super) const UPSTREAM: Setting = Setting::one(
+    "upstream",
+    "URL",
+    "The one service that requests go to; host:port will do",
+)
+.or(DEFAULT_UPSTREAM);
+
+pub(super) const ALLOW_MANAGE: Setting = Setting::switch(
+    "allow-manage",
+    "Let callers with the scope manage pull, push, create, copy and delete models here",
+);
+
+/// What `c2l agent` is started with.
+#[derive(Debug)]
+pub(crate) struct AgentSettings {
+    pub(crate) relay: Uri,
+    pub(crate) token: TokenOrigin,
+    pub(crate) upstream: Uri,
+    pub(crate) device: DeviceName,
+    pub(crate) allow_manage: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) allow_insecure: bool,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) tuning: Tuning,
+}
+
+/// Limits and times, each with the meaning of the field of that name in [`c2l_agent::Config`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    pub(crate) max_concurrent_requests: usize,
+    pub(crate) upstream_connect_timeout: Duration,
+    pub(crate) load_grace: Duration,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) drain_grace: Duration,
+    pub(crate) backoff_min: Duration,
+    pub(crate) backoff_max: Duration,
+    pub(crate) healthy_after: Duration,
+}
+
+pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
+    let data_dir = general::read_data_dir(values);
+    let allow_insecure = values.switch("allow-insecure");
+    let relay = relay(values, allow_insecure);
+    let token = token(values);
+    Some(AgentSettings {
+        upstream: values.get("upstream", parse::upstream),
+        device: values.get("device", parse::device),
+        allow_manage: values.switch("allow-manage"),
+        ca_file: values.path("ca-file"),
+        allow_insecure,
+        tuning: tuning(values),
+        // Last, so that everything above has been read.
+        relay: relay?,
+        token: token?,
+        data_dir: data_dir?,
+    })
+}
+
+fn relay(values: &mut Values, allow_insecure: bool) -> Option<Uri> {
+    let relay = values.required("relay", parse::relay)?;
+    if relay.scheme() == Some(&Scheme::HTTP) && !parse::is_loopback(&relay) && !allow_insecure {
+        values.mistake(
+            "--relay is http:// to another machine: tokens and prompts could be read on the way; use https://, or --allow-insecure where the network itself is private",
+        );
+    }
+    Some(relay)
+}
+
+fn token(values: &mut Values) -> Option<TokenOrigin> {
+    let text = values.optional("token", parse::plain);
+    let file = values.path("token-file");
+    let command = values.optional("token-command", parse::plain);
+    if let Some(warning) = file.as_deref().and_then(files::warning_if_shared) {
+        values.warn(warning);
+    }
+    let given: Vec<TokenOrigin> = [
+        text.map(|text| TokenOrigin::Text(Secret::new(text.trim()))),
+        file.map(TokenOrigin::File),
+        command.map(TokenOrigin::Command),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match <[TokenOrigin; 1]>::try_from(given) {
+        Ok([one]) => return Some(one),
+        Err(none) if none.is_empty() => values.mistake(
+            "no token: give --token-file or --token-command, or set C2L_TOKEN (`c2l token issue --kind agent` makes one)",
+        ),
+        Err(several) => {
+            let names: Vec<_> = several.iter().map(TokenOrigin::name).collect();
+            values.mistake(format!(
+                "the token comes from one source, not from {} at once",
+                names.join(" and ")
+            ));
+        }
+    }
+    None
+}
+
+fn tuning(values: &mut Values) -> Tuning {
+    let tuning = Tuning {
+        max_concurrent_requests: values.get("max-concurrent-requests", parse::count),
+        upstream_connect_timeout: values.get("upstream-connect-timeout", parse::limit),
+        load_grace: values.get("load-grace", parse::duration),
+        dial_timeout: values.get("dial-timeout", parse::limit),
+        drain_grace: values.get("drain-timeout", parse::duration),
+        backoff_min: values.get("backoff-min", parse::limit),
+        backoff_max: values.get("backoff-max", parse::limit),
+        healthy_after: values.get("healthy-after", parse::duration),
+    };
+    if tuning.backoff_min > tuning.backoff_max {
+        values.mistake("--backoff-min is longer than --backoff-max");
+    }
+    tuning
+}
+
+/// What an agent does that nobody has tuned: for `dev`.
+pub(crate) fn default_tuning() -> Tuning {
+    tuning(&mut Values::resolve(
+        &[&TABLE],
+        &super::Flags::new(),
+        &|_| None,
+        None,
+    ))
+}

@@ -1,0 +1,40 @@
+//! The settings of `c2l dev`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use http::Uri;
+
+use super::{Setting, Table, Values, agent, general, parse};
+
+pub(crate) static TABLE: Table = Table {
+    section: "dev",
+    settings: &[
+        Setting::one(
+            "listen",
+            "ADDR",
+            "Address of the relay; port 0 takes a free one",
+        )
+        .or("127.0.0.1:8080"),
+        agent::UPSTREAM,
+        agent::ALLOW_MANAGE,
+    ],
+};
+
+/// What `c2l dev` is started with.
+#[derive(Debug)]
+pub(crate) struct DevSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) upstream: Uri,
+    pub(crate) allow_manage: bool,
+    pub(crate) data_dir: PathBuf,
+}
+
+pub(crate) fn read(values: &mut Values) -> Option<DevSettings> {
+    let data_dir = general::read_data_dir(values);
+    Some(DevSettings {
+        listen: values.get("listen", parse::address),
+        upstream: values.get("upstream", parse::upstream),
+        allow_manage: values.switch("allow-manage"),
+        data_dir: data_dir?, // last, so that everything above has been read
+    })
+}

@@ -1,0 +1,287 @@
+//! The settings of `c2l relay`.
+//!
+//! Invariant: the defaults here are those of [`c2l_relay::Config::new`]; a test compares them.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use c2l_auth::{Issuer, Verifier};
+use c2l_tunnel::Limits;
+use http::HeaderValue;
+use rustls::ServerConfig;
+
+use super::{Setting, Table, Values, general, issuers, parse, tls};
+use crate::build_info;
+
+pub(crate) static TABLE: Table = Table {
+    section: "relay",
+    settings: &[
+        Setting::one(
+            "listen",
+            "ADDR",
+            "Address of the public port, for callers and agents alike",
+        )
+        .or("127.0.0.1:8080"),
+        Setting::one(
+            "ops-listen",
+            "ADDR",
+            "Address of the operators' port (/metrics, /livez, /readyz), or off",
+        )
+        .or("127.0.0.1:8081"),
+        Setting::one(
+            "tls-cert",
+            "FILE",
+            "Certificate chain of the public port, PEM; without it the port is clear text",
+        ),
+        Setting::one("tls-key", "FILE", "Private key of that certificate, PEM"),
+        Setting::many(
+            "cors-origin",
+            "ORIGIN",
+            "Origin that browsers may call from, beside the relay's own; may be repeated",
+        ),
+        Setting::switch(
+            "reflection",
+            "Serve gRPC reflection; it lists public services only",
+        )
+        .or("true")
+        .rare(),
+        Setting::one(
+            "heartbeat-interval",
+            "TIME",
+            "How often each side of a session says something; two silent intervals end it",
+        )
+        .or("10s")
+        .rare(),
+        Setting::one(
+            "greeting-timeout",
+            "TIME",
+            "From an agent's call to its hello",
+        )
+        .or("10s")
+        .rare(),
+        Setting::one(
+            "first-byte-timeout",
+            "TIME",
+            "From a request's last sign of life to the first byte of its answer",
+        )
+        .or("30s"),
+        Setting::one("gap-timeout", "TIME", "Between two movements of an answer").or("30s"),
+        Setting::one(
+            "head-timeout",
+            "TIME",
+            "From a connection to its first byte, and to the end of each request head",
+        )
+        .or("15s")
+        .rare(),
+        Setting::one("tls-handshake-timeout", "TIME", "For a TLS handshake")
+            .or("10s")
+            .rare(),
+        Setting::one(
+            "idle-timeout",
+            "TIME",
+            "How long a kept-alive connection may be idle between requests",
+        )
+        .or("75s")
+        .rare(),
+        Setting::one(
+            "drain-timeout",
+            "TIME",
+            "How long running answers have at shutdown",
+        )
+        .or("30s"),
+        Setting::one(
+            "max-connections",
+            "N",
+            "Most connections at once; more wait",
+        )
+        .or("16384")
+        .rare(),
+        Setting::one(
+            "max-requests-per-user",
+            "N",
+            "Most requests of one user at once",
+        )
+        .or("256")
+        .rare(),
+        Setting::one(
+            "max-sessions-per-user",
+            "N",
+            "Most devices of one user at once",
+        )
+        .or("32")
+        .rare(),
+        Setting::one(
+            "max-body-bytes",
+            "SIZE",
+            "Most bytes of a request body, or none for no limit",
+        )
+        .or("none")
+        .rare(),
+        Setting::one("max-head-bytes", "SIZE", "Most bytes of a request head")
+            .or("64KiB")
+            .rare(),
+        Setting::one(
+            "max-body-frame-bytes",
+            "SIZE",
+            "Most body bytes in one frame of the tunnel",
+        )
+        .or("64KiB")
+        .rare(),
+        Setting::one(
+            "initial-window-bytes",
+            "SIZE",
+            "Bytes in flight per direction of a stream before its reader takes some",
+        )
+        .or("256KiB")
+        .rare(),
+        Setting::one(
+            "max-concurrent-streams",
+            "N",
+            "Most streams of one session at once",
+        )
+        .or("1024")
+        .rare(),
+        Setting::one(
+            "max-message-bytes",
+            "SIZE",
+            "Most bytes of one message of the tunnel",
+        )
+        .or("1MiB")
+        .rare(),
+    ],
+};
+
+/// What `c2l relay` is started with; its own signing key, in `data_dir`, comes on top.
+#[derive(Debug)]
+pub(crate) struct RelaySettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) ops_listen: Option<SocketAddr>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) issuers: Vec<Issuer>,
+    tls: Option<Arc<ServerConfig>>,
+    tuning: Tuning,
+}
+
+impl RelaySettings {
+    /// The relay's own config, around whoever says who is asking.
+    pub(crate) fn config(&self, verifier: Arc<Verifier>) -> c2l_relay::Config {
+        let tuning = &self.tuning;
+        c2l_relay::Config {
+            tls: self.tls.clone(),
+            build: build_info::build(),
+            tunnel: tuning.tunnel,
+            heartbeat_interval: tuning.heartbeat_interval,
+            greeting_timeout: tuning.greeting_timeout,
+            first_byte_timeout: tuning.first_byte_timeout,
+            gap_timeout: tuning.gap_timeout,
+            head_timeout: tuning.head_timeout,
+            tls_handshake_timeout: tuning.tls_handshake_timeout,
+            idle_timeout: tuning.idle_timeout,
+            drain_timeout: tuning.drain_timeout,
+            max_connections: tuning.max_connections,
+            max_requests_per_user: tuning.max_requests_per_user,
+            max_sessions_per_user: tuning.max_sessions_per_user,
+            max_body_bytes: tuning.max_body_bytes,
+            max_head_bytes: tuning.max_head_bytes,
+            cors_origins: tuning.cors_origins.clone(),
+            is_reflection_served: tuning.is_reflection_served,
+            ..c2l_relay::Config::new(verifier)
+        }
+    }
+}
+
+/// Limits and times, each with the meaning of the field of that name in [`c2l_relay::Config`].
+#[derive(Debug)]
+struct Tuning {
+    tunnel: Limits,
+    heartbeat_interval: Duration,
+    greeting_timeout: Duration,
+    first_byte_timeout: Duration,
+    gap_timeout: Duration,
+    head_timeout: Duration,
+    tls_handshake_timeout: Duration,
+    idle_timeout: Duration,
+    drain_timeout: Duration,
+    max_connections: usize,
+    max_requests_per_user: usize,
+    max_sessions_per_user: usize,
+    max_body_bytes: Option<u64>,
+    max_head_bytes: usize,
+    cors_origins: Vec<HeaderValue>,
+    is_reflection_served: bool,
+}
+
+pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
+    let data_dir = general::read_data_dir(values);
+    Some(RelaySettings {
+        listen: values.get("listen", parse::address),
+        ops_listen: values.get("ops-listen", parse::address_or_off),
+        issuers: issuers::read(values),
+        tls: tls::read(values),
+        tuning: tuning(values),
+        data_dir: data_dir?, // last, so that everything above has been read
+    })
+}
+
+fn tuning(values: &mut Values) -> Tuning {
+    Tuning {
+        tunnel: tunnel(values),
+        heartbeat_interval: values.get("heartbeat-interval", parse::limit),
+        greeting_timeout: values.get("greeting-timeout", parse::limit),
+        first_byte_timeout: values.get("first-byte-timeout", parse::limit),
+        gap_timeout: values.get("gap-timeout", parse::limit),
+        head_timeout: values.get("head-timeout", parse::limit),
+        tls_handshake_timeout: values.get("tls-handshake-timeout", parse::limit),
+        idle_timeout: values.get("idle-timeout", parse::limit),
+        drain_timeout: values.get("drain-timeout", parse::duration),
+        max_connections: values.get("max-connections", parse::count),
+        max_requests_per_user: values.get("max-requests-per-user", parse::count),
+        max_sessions_per_user: values.get("max-sessions-per-user", parse::count),
+        max_body_bytes: values.get("max-body-bytes", parse::size_or_none),
+        max_head_bytes: values.get("max-head-bytes", parse::size_usize),
+        cors_origins: values.many("cors-origin", parse::origin),
+        is_reflection_served: values.switch("reflection"),
+    }
+}
+
+fn tunnel(values: &mut Values) -> Limits {
+    let limits = Limits {
+        max_body_frame_bytes: values.get("max-body-frame-bytes", parse::size_u32),
+        initial_window_bytes: values.get("initial-window-bytes", parse::size_u32),
+        max_concurrent_streams: values.get("max-concurrent-streams", parse::count_u32),
+        max_message_bytes: values.get("max-message-bytes", parse::size_u32),
+    };
+    if limits.max_body_frame_bytes > limits.initial_window_bytes {
+        values.mistake("--max-body-frame-bytes is more than --initial-window-bytes: no full frame could ever be sent");
+    }
+    if limits.max_body_frame_bytes > limits.max_message_bytes / 2 {
+        values.mistake("--max-message-bytes is less than two of --max-body-frame-bytes: no room for a frame and what goes with it");
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use c2l_auth::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_relay_itself() {
+        let mut values = Values::resolve(
+            &[&general::DATA, &TABLE],
+            &super::super::Flags::from([("data-dir", vec!["d".to_owned()])]),
+            &|_| None,
+            None,
+        );
+        let settings = read(&mut values).unwrap();
+        values.check().unwrap();
+        let own = SigningKey::ephemeral().unwrap().issuer();
+        let verifier = Arc::new(Verifier::new(vec![own]).unwrap());
+        let config = settings.config(verifier.clone());
+        let expected = c2l_relay::Config {
+            build: config.build.clone(),
+            ..c2l_relay::Config::new(verifier)
+        };
+        assert_eq!(format!("{config:#?}"), format!("{expected:#?}"));
+    }
+}

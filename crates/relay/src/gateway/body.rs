@@ -1,0 +1,70 @@
+//! The bodies that leave the public port, as one type.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::gateway::exchange::AnswerBody;
+
+/// What an answer's body is.
+#[derive(Debug)]
+pub(crate) enum GatewayBody {
+    /// Made here, whole.
+    Whole(Option<Bytes>),
+    /// Forwarded, as it comes.
+    Forwarded(Box<AnswerBody>),
+    /// From a gRPC service.
+    Grpc(tonic::body::Body),
+}
+
+impl GatewayBody {
+    /// A body of this text.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Whole(Some(Bytes::from(text.into())))
+    }
+
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::Whole(None)
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Forwarded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Grpc(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Forwarded(body) => body.is_end_stream(),
+            Self::Grpc(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Forwarded(body) => body.size_hint(),
+            Self::Grpc(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Which fields cross, in each direction.
+//!
+//! Invariant: hop-by-hop fields, credentials, cookies and addresses never go toward the upstream, and nothing that
+//! would act in the relay's own web origin comes back from it.
+
+use c2l_auth::DeviceName;
+use c2l_tunnel::Fault;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
+
+use crate::error::invalid;
+
+/// What every forwarded answer says to a browser: foreign content, in the same origin as the web UI, stays inert.
+const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The field that names a device, and says on each answer which one gave it.
+pub(crate) const X_C2L_DEVICE: HeaderName = HeaderName::from_static("x-c2l-device");
+/// The field with the id of the exchange.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
+
+/// Fields of one hop alone (RFC 9110 §7.6.1); what `Connection` nominates comes on top.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Names that stay on this side: credentials, who asked, from where. Ollama copies request fields to a third party for
+/// its cloud models. `accept-encoding` goes because a compressed stream holds tokens back.
+fn stays_at_the_relay(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::AUTHORIZATION
+            | header::COOKIE
+            | header::HOST
+            | header::ORIGIN
+            | header::REFERER
+            | header::FORWARDED
+            | header::VIA
+            | header::EXPECT
+            | header::ACCEPT_ENCODING
+            | header::MAX_FORWARDS
+    ) || {
+        let name = name.as_str();
+        matches!(
+            name,
+            "x-api-key" | "x-real-ip" | "x-request-id" | "true-client-ip" | "http2-settings"
+        ) || name.starts_with("x-forwarded-")
+            || name.starts_with("x-c2l-")
+            || name.starts_with("x-openwebui-")
+            || name.starts_with("x-user-")
+            || name.starts_with("cf-")
+            || name.starts_with("sec-")
+    }
+}
+
+/// Names that an upstream may not set in the relay's origin.
+fn stays_at_the_agent(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::SET_COOKIE
+            | header::ALT_SVC
+            | header::STRICT_TRANSPORT_SECURITY
+            | header::LOCATION
+            | header::CONTENT_SECURITY_POLICY
+            | header::CONTENT_SECURITY_POLICY_REPORT_ONLY
+            | header::REFERRER_POLICY
+            | header::X_CONTENT_TYPE_OPTIONS
+            | header::WWW_AUTHENTICATE
+            | header::REFRESH
+            | header::LINK
+            | header::PUBLIC_KEY_PINS
+            | header::SERVER
+    ) || {
+        let name = name.as_str();
+        matches!(
+            name,
+            "set-cookie2"
+                | "clear-site-data"
+                | "service-worker-allowed"
+                | "report-to"
+                | "reporting-endpoints"
+                | "nel"
+                | "content-location"
+                | "permissions-policy"
+                | "origin-agent-cluster"
+                | "sourcemap"
+                | "x-accel-redirect"
+        ) || name.starts_with("access-control-")
+            || name.starts_with("x-c2l-")
+            || name.starts_with("cross-origin-")
+            || name == X_REQUEST_ID.as_str()
+    }
+}
+
+/// Takes out the fields of one hop, and whatever `Connection` nominates.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_unwanted(name))
+        .cloned()
+        .collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
+/// The fields toward the upstream.
+pub(crate) fn toward_upstream(mut headers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
+    remove_where(&mut headers, stays_at_the_relay);
+    headers
+}
+
+/// The fields toward the caller, with what the relay says of itself.
+pub(crate) fn toward_caller(
+    mut headers: HeaderMap,
+    device: &DeviceName,
+    has_path_credential: bool,
+) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
+    remove_where(&mut headers, stays_at_the_agent);
+    headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+    if has_path_credential {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    }
+    if let Ok(device) = HeaderValue::from_str(device.as_str()) {
+        headers.insert(X_C2L_DEVICE, device);
+    }
+    headers
+}
+
+/// Refuses what the HTTP library lets through and two programs could read differently.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub(crate) fn check(head: &request::Parts) -> Result<(), Fault> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(invalid("more than one `host`"));
+    }
+    match (host, head.uri.authority()) {
+        (None, None) if head.version >= Version::HTTP_11 => {
+            return Err(invalid("no `host`"));
+        }
+        (Some(host), authority) => {
+            let is_valid = host.to_str().is_ok_and(|host| {
+                let parsed = host.parse::<http::uri::Authority>();
+                parsed.is_ok_and(|parsed| !parsed.as_str().contains('@'))
+                    && authority
+                        .is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(host))
+            });
+            if !is_valid {
+                return Err(invalid(
+                    "`host` is not a host, or differs from the target's",
+                ));
+            }
+        }
+        (None, Some(authority)) if authority.as_str().contains('@') => {
+            return Err(invalid("user information in the target"));
+        }
+        (None, _) => {}
+    }
+    check_transfer_encoding(&head.headers)?;
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.next().is_some() && lengths.next().is_some() {
+        return Err(invalid("more than one `content-length`"));
+    }
+    if head.headers.contains_key(SERVICE_WORKER) {
+        // A script from an upstream must never control the relay's origin.
+        return Err(invalid("service workers are not served"));
+    }
+    Ok(())
+}
+
+/// Exactly `chunked`, once: the library lets `gzip, chunked` and repeated `chunked` through (RFC 9112 §6.1).
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(first) = codings.next() else {
+        return Ok(());
+    };
+    let is_chunked = first
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked");
+    if !is_chunked || codings.next().is_some() || headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(invalid("a transfer coding other than a single `chunked`"));
+    }
+    Ok(())
+}
+
+/// The caller's own id of the exchange, if it is one.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    (1..=128).contains(&id.len()).then_some(())?;
+    id.bytes().all(is_plain).then(|| id.to_owned())
+}
+
+/// What is allowed here, for a 405.
+pub(crate) const ALLOW: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// True when an answer to this method and status has no body, whatever its fields say (RFC 9110 §6.4.1).
+pub(crate) fn is_bodiless(method: &Method, status: http::StatusCode) -> bool {
+    *method == Method::HEAD
+        || status == http::StatusCode::NO_CONTENT
+        || status == http::StatusCode::NOT_MODIFIED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn http_09_and_10_hop_by_hop_and_nominated_fields_stop_here() {
+        let headers = map(&[
+            (
+                "connection",
+                "close, x-secret, authorization, host, content-length, x-c2l-device",
+            ),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("te", "gzip"),
+            ("upgrade", "websocket"),
+            ("trailer", "x"),
+            ("content-length", "3"),
+            ("content-type", "application/json"),
+        ]);
+        assert_eq!(names(&toward_upstream(headers.clone())), ["content-type"]);
+        let device = DeviceName::parse("laptop").expect("a name");
+        let back = toward_caller(headers, &device, true);
+        assert!(!back.contains_key("x-secret") && !back.contains_key("upgrade"));
+    }
+
+    #[test]
+    fn http_11_nothing_that_says_who_asks_crosses() {
+        let headers = map(&[
+            ("authorization", "Bearer x"),
+            ("x-api-key", "x"),
+            ("cookie", "a=b"),
+            ("origin", "https://evil.example"),
+            ("referer", "https://evil.example/k/x"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-c2l-device", "laptop"),
+            ("x-openwebui-user-email", "ada@example.org"),
+            ("accept-encoding", "gzip"),
+            ("user-agent", "ollama/0.33.0"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(names(&toward_upstream(headers)), ["accept", "user-agent"]);
+    }
+
+    #[test]
+    fn http_24_an_upstream_sets_nothing_in_the_relays_origin() {
+        let headers = map(&[
+            ("set-cookie", "a=b"),
+            ("access-control-allow-origin", "*"),
+            ("alt-svc", "h3=\":443\""),
+            ("strict-transport-security", "max-age=1"),
+            ("clear-site-data", "\"*\""),
+            ("location", "http://127.0.0.1:11434/x"),
+            ("content-security-policy", "default-src *"),
+            ("cache-control", "public"),
+            ("content-type", "text/html"),
+        ]);
+        let device = DeviceName::parse("laptop").expect("a name");
+        let back = toward_caller(headers, &device, true);
+        assert_eq!(
+            names(&back),
+            [
+                "cache-control",
+                "content-security-policy",
+                "content-type",
+                "referrer-policy",
+                "x-c2l-device",
+                "x-content-type-options"
+            ]
+        );
+        assert_eq!(back["cache-control"], "no-store");
+        assert_eq!(
+            back["content-security-policy"],
+            "sandbox; default-src 'none'"
+        );
+    }
+
+    #[test]
+    fn ops_07_a_request_id_is_plain_or_made_by_us() {
+        assert_eq!(
+            request_id(&map(&[("x-request-id", "abc-1")])).as_deref(),
+            Some("abc-1")
+        );
+        assert_eq!(request_id(&map(&[("x-request-id", "a b")])), None);
+        assert_eq!(request_id(&map(&[("x-request-id", "")])), None);
+    }
+}

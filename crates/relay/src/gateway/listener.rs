@@ -1,0 +1,304 @@
+//! The public port: an accept loop of our own, so that every wait of a stranger has a limit.
+//!
+//! Life of a connection: accept → TLS handshake, if configured → first bytes tell HTTP/2 from HTTP/1.1 → requests →
+//! idle limit or shutdown. Invariant: silence at any of these costs a bounded time, connections are counted, and
+//! running out of descriptors stops the loop for a moment, never for good.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Relay, gateway, gateway::timed_io::TimedIo};
+
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long the loop rests when the system has no descriptor left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(50);
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const MAX_FRAME_BYTES: u32 = 128 * 1024;
+const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+const MAX_HEADERS: usize = 100;
+
+/// What ends a connection, and who waits for its tasks.
+#[derive(Clone, Debug)]
+struct Life {
+    closing: CancellationToken,
+    tracker: TaskTracker,
+}
+
+/// Gives the streams of an HTTP/2 connection to the tracker, so that somebody waits for them.
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Life {
+    fn execute(&self, future: F) {
+        self.tracker.spawn(future);
+    }
+}
+
+/// Accepts until the token is cancelled; each connection's task is the tracker's.
+pub(crate) async fn accept(
+    relay: Arc<Relay>,
+    listener: TcpListener,
+    tracker: TaskTracker,
+    closing: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(relay.config.max_connections));
+    let tls = relay.config.tls.clone().map(TlsAcceptor::from);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = closing.cancelled() => return,
+            next = next => next,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; trying again shortly");
+                sleep(EXHAUSTED_REST).await;
+                continue;
+            }
+        };
+        let relay = Arc::clone(&relay);
+        let tls = tls.clone();
+        let life = Life {
+            closing: closing.clone(),
+            tracker: tracker.clone(),
+        };
+        tracker.spawn(async move {
+            relay
+                .metrics
+                .connections_total
+                .fetch_add(1, Ordering::Relaxed);
+            relay.metrics.connections.fetch_add(1, Ordering::Relaxed);
+            serve(&relay, stream, peer, tls, life).await;
+            relay.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
+        });
+    }
+}
+
+/// Errors of `accept` that concern the connection that was about to be, not the listener (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn serve(
+    relay: &Arc<Relay>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    life: Life,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "no delay cannot be switched off");
+    }
+    let Some(tls) = tls else {
+        return serve_http(relay, stream, peer, life).await;
+    };
+    match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_http(relay, stream, peer, life).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "tls handshake failed"),
+        Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
+    }
+}
+
+async fn serve_http<T>(relay: &Arc<Relay>, mut stream: T, peer: SocketAddr, life: Life)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let first = tokio::select! {
+        () = life.closing.cancelled() => return,
+        first = timeout(relay.config.head_timeout, read_first(&mut stream)) => first,
+    };
+    let Ok(Ok((is_http2, read_ahead))) = first else {
+        return; // nothing was asked: nothing to answer
+    };
+    let io = TokioIo::new(TimedIo::new(stream, read_ahead, relay.config.gap_timeout));
+    let active = Arc::new(Requests::default());
+    let service = {
+        let (relay, active) = (Arc::clone(relay), Arc::clone(&active));
+        service_fn(move |request| {
+            let guard = Active::enter(&active);
+            let relay = Arc::clone(&relay);
+            async move {
+                let response = gateway::serve(relay, request).await;
+                Ok::<_, Infallible>(response.map(|body| guard.around(body)))
+            }
+        })
+    };
+    let outcome = if is_http2 {
+        let connection = http2(relay, life.clone()).serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = idle_or(&life.closing, &active, relay.config.idle_timeout) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    } else {
+        let connection = http1(relay).serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = life.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%peer, %error, "connection ended with an error");
+    }
+}
+
+/// Reads just enough to tell the protocol.
+async fn read_first(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, BytesMut)> {
+    let mut first = BytesMut::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = first.len().min(PREFACE.len());
+        if first[..length] != PREFACE[..length] {
+            return Ok((false, first));
+        }
+        if length == PREFACE.len() {
+            return Ok((true, first));
+        }
+    }
+}
+
+fn http1(relay: &Relay) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(relay.config.head_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(relay.config.max_head_bytes)
+        .half_close(false);
+    builder
+}
+
+fn http2(relay: &Relay, life: Life) -> http2::Builder<Life> {
+    let mut builder = http2::Builder::new(life);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(relay.config.max_head_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Returns when shutdown begins, or when the connection has had no request for the idle limit.
+async fn idle_or(closing: &CancellationToken, requests: &Requests, limit: Duration) {
+    let mut seen = 0;
+    let mut idle_halves = 0;
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return,
+            () = sleep(limit / 2) => {}
+        }
+        let total = requests.total.load(Ordering::Relaxed);
+        let is_idle = requests.now.load(Ordering::Relaxed) == 0 && total == seen;
+        seen = total;
+        idle_halves = if is_idle { idle_halves + 1 } else { 0 };
+        if idle_halves >= 2 {
+            return;
+        }
+    }
+}
+
+/// The requests of one connection.
+#[derive(Debug, Default)]
+struct Requests {
+    now: AtomicUsize,
+    total: AtomicU64,
+}
+
+/// Counts a request of a connection until its answer's body is gone.
+#[derive(Debug)]
+struct Active(Arc<Requests>);
+
+impl Active {
+    fn enter(requests: &Arc<Requests>) -> Self {
+        requests.now.fetch_add(1, Ordering::Relaxed);
+        requests.total.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(requests))
+    }
+
+    fn around<B>(self, body: B) -> Counted<B> {
+        Counted {
+            body,
+            _active: self,
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that counts as a request under way while it lives.
+#[derive(Debug)]
+struct Counted<B> {
+    body: B,
+    _active: Active,
+}
+
+impl<B: http_body::Body + Unpin> http_body::Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

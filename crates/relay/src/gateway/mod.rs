@@ -1,0 +1,187 @@
+//! The public HTTP side: from an accepted request to its answer.
+//!
+//! Invariant: every answer carries `x-request-id`, every failure goes out through one door in the shape that its
+//! client parses, and a panic in a handler is one caller's 500.
+
+pub(crate) mod admission;
+pub(crate) mod body;
+mod cors;
+mod credential;
+mod exchange;
+mod headers;
+pub(crate) mod identity;
+pub(crate) mod listener;
+mod proxy;
+mod rest;
+mod route;
+mod timed_io;
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
+
+use c2l_tunnel::{Fault, Kind, Origin};
+use http::{HeaderValue, Method, Request, Response, header, request};
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+use crate::{
+    Relay,
+    error::{Dialect, codes},
+    gateway::{
+        body::GatewayBody,
+        exchange::Record,
+        headers::{ALLOW, X_REQUEST_ID},
+        route::{Place, Route},
+    },
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// RFC 6750 §3.
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"c2l\", error=\"invalid_token\"");
+const PANIC_HOOK: &str = "x-c2l-test-panic";
+
+/// Answers one request. Dropping the future resets whatever it had opened.
+pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Response<GatewayBody> {
+    let request_id =
+        headers::request_id(request.headers()).unwrap_or_else(|| relay.request_ids.mint());
+    let dialect = Route::dialect_of(request.uri().path());
+    let answer = unwind_safe(dispatch(&relay, request, request_id.clone())).await;
+    let mut response = answer.unwrap_or_else(|| {
+        relay.metrics.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%request_id, "a handler panicked");
+        let fault = Fault::new(
+            Kind::Internal,
+            Origin::Relay,
+            "a defect of the relay; it was logged",
+        );
+        refusal(&fault, dialect, &request_id)
+    });
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+/// `None` when the future panicked. Its state is dropped with it, and everything shared is behind locks that are held
+/// for bookkeeping only.
+async fn unwind_safe<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Some),
+            Err(_panic) => Poll::Ready(None),
+        },
+    )
+    .await
+}
+
+async fn dispatch(
+    relay: &Arc<Relay>,
+    request: Request<Incoming>,
+    request_id: String,
+) -> Response<GatewayBody> {
+    if is_grpc(request.headers()) {
+        return match relay.grpc.clone().oneshot(request).await {
+            Ok(response) => response.map(GatewayBody::Grpc),
+            Err(never) => match never {},
+        };
+    }
+    let (head, body) = request.into_parts();
+    let dialect = Route::dialect_of(head.uri.path());
+    let cors = cors::Grant::for_request(&relay.config.cors_origins, &head.headers);
+    let mut record = Some(Record::new(
+        request_id.clone(),
+        head.method.clone(),
+        route::redact(head.uri.path()),
+        Arc::clone(&relay.metrics),
+    ));
+    let mut response = match answer(relay, head, body, &cors, &mut record).await {
+        Ok(response) => response,
+        Err(fault) => refusal(&fault, dialect, &request_id),
+    };
+    if let Some(mut record) = record {
+        record.end_with(response.status());
+    }
+    cors.apply(response.headers_mut());
+    response
+}
+
+/// One request that is not gRPC. The record stays with whoever knows how the exchange ends: here, unless it was
+/// forwarded.
+async fn answer(
+    relay: &Arc<Relay>,
+    head: request::Parts,
+    body: Incoming,
+    cors: &cors::Grant,
+    record: &mut Option<Record>,
+) -> Result<Response<GatewayBody>, Fault> {
+    if relay.config.has_panic_hook && head.headers.contains_key(PANIC_HOOK) {
+        panic!("the test hook asked for it");
+    }
+    let outcome = async {
+        headers::check(&head)?;
+        if head.method == Method::OPTIONS {
+            return Ok(cors.answer_options(&head));
+        }
+        let target = head.uri.path_and_query().ok_or_else(unforwarded_method)?;
+        let route = Route::parse(target)?;
+        match route.place {
+            Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
+            Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
+            Place::Rest => rest::answer(relay, &route, &head),
+            Place::Page => rest::page(&head),
+        }
+    }
+    .await;
+    if let (Err(fault), Some(record)) = (&outcome, record.as_mut()) {
+        record.refuse(fault);
+    }
+    outcome
+}
+
+fn is_grpc(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn unforwarded_method() -> Fault {
+    Fault::new(
+        Kind::MethodNotAllowed,
+        Origin::Caller,
+        "not a method that is forwarded",
+    )
+    .retry_safe()
+}
+
+/// The one door through which failures leave before an answer began.
+fn refusal(fault: &Fault, dialect: Dialect, request_id: &str) -> Response<GatewayBody> {
+    let codes = codes(fault.kind);
+    let mut response = Response::new(GatewayBody::text(dialect.error_body(fault, request_id)));
+    *response.status_mut() = codes.http;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if let Some(seconds) = codes.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match fault.kind {
+        Kind::Unauthenticated => {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
+        Kind::MethodNotAllowed => {
+            headers.insert(header::ALLOW, ALLOW);
+        }
+        _ => {}
+    }
+    response
+}

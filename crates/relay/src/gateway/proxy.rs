@@ -1,0 +1,163 @@
+//! The forwarded path: one HTTP request to its caller's own upstream, and the answer back.
+
+use std::sync::Arc;
+
+use c2l_auth::{DeviceName, Scope};
+use c2l_tunnel::{Fault, Kind, Origin, RequestHead, Scopes};
+use http::{HeaderMap, Response, header, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::{
+    Relay,
+    error::{Dialect, invalid},
+    gateway::{
+        body::GatewayBody,
+        exchange::{AnswerBody, Exchange, Record},
+        headers::{self, X_C2L_DEVICE},
+        identity::Caller,
+        route::{Place, Route, scope_for},
+    },
+};
+
+/// Carries one exchange from a caller to their agent and back. The record goes with the exchange once it is open, and
+/// comes back when it failed before an answer began.
+///
+/// # Errors
+/// The fault that the caller is told.
+pub(crate) async fn forward(
+    relay: &Arc<Relay>,
+    route: Route,
+    head: request::Parts,
+    body: Incoming,
+    slot: &mut Option<Record>,
+) -> Result<Response<GatewayBody>, Fault> {
+    let caller = relay
+        .identities
+        .caller(route.credential.as_deref(), &head.headers)?;
+    note(slot, |record| {
+        record.user = caller.user.log_id().to_string()
+    });
+    caller.require(scope_for(&head.method, &route.path)?)?;
+    let permit = relay.admit(&caller.user)?;
+    let device = device(&route, &head.headers)?;
+    let session = relay.registry.find(&caller.user, device.as_ref())?;
+    note(slot, |record| record.device = session.device.to_string());
+
+    let has_path_credential = route.credential.is_some();
+    let dialect = Dialect::of_path(&route.path);
+    let method = head.method.clone();
+    let body = (!body.is_end_stream()).then_some(body);
+    let head = request_head(relay, route, head, body.is_some(), &caller, slot)?;
+    let is_held = head.expects_continue;
+    let stream = session.open_stream(&caller.user, head, Instant::now().into_std())?;
+    let Some(record) = slot.take() else {
+        return Err(Fault::new(
+            Kind::Internal,
+            Origin::Relay,
+            "the record was used twice",
+        ));
+    };
+    let limit = relay.config.max_body_bytes;
+    let exchange = Exchange::new(stream, body, is_held, limit, record, permit);
+    let (head, exchange) = match exchange.answer().await {
+        Ok(answered) => answered,
+        Err((fault, record)) => {
+            *slot = Some(record);
+            return Err(fault);
+        }
+    };
+
+    let is_bodiless = headers::is_bodiless(&method, head.status);
+    let body = AnswerBody::new(exchange, &head, dialect, is_bodiless);
+    let mut response = Response::new(GatewayBody::Forwarded(Box::new(body)));
+    *response.status_mut() = head.status;
+    *response.headers_mut() =
+        headers::toward_caller(head.headers, &session.device, has_path_credential);
+    Ok(response)
+}
+
+fn note(slot: &mut Option<Record>, write: impl FnOnce(&mut Record)) {
+    if let Some(record) = slot {
+        write(record);
+    }
+}
+
+/// The device that the request names: in its path or in a field, not in both differently.
+fn device(route: &Route, headers: &HeaderMap) -> Result<Option<DeviceName>, Fault> {
+    let mut values = headers.get_all(X_C2L_DEVICE).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(invalid("more than one `x-c2l-device`"));
+    }
+    let Some(value) = first else {
+        return Ok(route.device.clone());
+    };
+    // A name that cannot be a device's is one that this user does not have.
+    let named = value
+        .to_str()
+        .ok()
+        .and_then(|name| DeviceName::parse(name).ok());
+    let named = named.ok_or_else(|| {
+        let message = "no device of this name is connected for this user";
+        Fault::new(Kind::RouteUnknown, Origin::Caller, message).retry_safe()
+    })?;
+    match &route.device {
+        Some(in_path) if *in_path != named => Err(invalid(
+            "two different devices: in the path and in `x-c2l-device`",
+        )),
+        _ => Ok(Some(named)),
+    }
+}
+
+/// The head toward the upstream, and the checks that need it whole.
+fn request_head(
+    relay: &Relay,
+    route: Route,
+    head: request::Parts,
+    has_body: bool,
+    caller: &Caller,
+    slot: &Option<Record>,
+) -> Result<RequestHead, Fault> {
+    let Place::Upstream(target) = route.place else {
+        return Err(Fault::new(
+            Kind::Internal,
+            Origin::Relay,
+            "not a forwarded place",
+        ));
+    };
+    let expects_continue = match head.headers.get(header::EXPECT) {
+        None => false,
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => has_body,
+        Some(_) => {
+            let message = "only `expect: 100-continue` can be met";
+            return Err(Fault::new(Kind::ExpectationFailed, Origin::Caller, message).retry_safe());
+        }
+    };
+    let announced = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let (Some(limit), Some(announced)) = (relay.config.max_body_bytes, announced)
+        && announced > limit
+    {
+        let message = format!("the request body is larger than {limit} bytes");
+        return Err(Fault::new(Kind::BodyTooLarge, Origin::Caller, message).retry_safe());
+    }
+    Ok(RequestHead {
+        method: head.method,
+        target,
+        headers: headers::toward_upstream(head.headers),
+        is_whole: !has_body,
+        expects_continue,
+        request_id: slot
+            .as_ref()
+            .map(|record| record.request_id.clone())
+            .unwrap_or_default(),
+        scopes: Scopes {
+            infer: caller.grant.scopes.contains(Scope::Infer),
+            manage: caller.grant.scopes.contains(Scope::Manage),
+        },
+    })
+}

@@ -1,0 +1,379 @@
+//! What a path means: whose credential, which device, which of the upstream's paths.
+//!
+//! Invariant: what is forwarded is the caller's bytes, except that repeated slashes become one and a trailing one goes.
+//! Whatever two parsers could read differently is refused, and nothing is decoded, not even once.
+
+use c2l_auth::{DeviceName, Scope};
+use c2l_tunnel::{Fault, Kind, Origin};
+use http::{Method, uri::PathAndQuery};
+
+use crate::error::{Dialect, invalid};
+
+/// Most bytes of a request target (RFC 9110 §15.5.15 answers longer ones with 414; the parser here stops first).
+pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The credential in the path, if there.
+    pub(crate) credential: Option<String>,
+    /// The device in the path, if there.
+    pub(crate) device: Option<DeviceName>,
+    pub(crate) place: Place,
+    /// The path without credential and device: for the log and the dialect of errors.
+    pub(crate) path: String,
+}
+
+/// The three kinds of places.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The upstream, with this path and query.
+    Upstream(PathAndQuery),
+    /// The relay's own REST API, `/relay/v1/…`.
+    Rest,
+    /// The relay's own page.
+    Page,
+}
+
+impl Route {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for anything ambiguous, `RouteUnknown` for a path that is not ours to answer.
+    pub(crate) fn parse(target: &PathAndQuery) -> Result<Self, Fault> {
+        let path = target.path();
+        check(path)?;
+        let mut segments = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .peekable();
+        let mut is_prefixed = false;
+        let mut take_after = |name: &str| -> Result<Option<&str>, Fault> {
+            if segments.peek() != Some(&name) {
+                return Ok(None);
+            }
+            segments.next();
+            is_prefixed = true;
+            segments.next().map(Some).ok_or_else(unknown)
+        };
+        let credential = take_after("k")?.map(str::to_owned);
+        let device = take_after("d")?
+            .map(DeviceName::parse)
+            .transpose()
+            .map_err(|_| unknown_device())?;
+        let mut rest = String::with_capacity(path.len());
+        for segment in segments {
+            rest.push('/');
+            rest.push_str(segment);
+        }
+        if rest.is_empty() {
+            rest.push('/');
+        }
+        let first = rest[1..].split('/').next().unwrap_or_default();
+        let place = match first {
+            "api" | "v1" => Place::Upstream(with_query(&rest, target.query())?),
+            "" if is_prefixed => Place::Upstream(with_query(&rest, target.query())?),
+            "" => Place::Page,
+            "relay" if !is_prefixed => Place::Rest,
+            _ => return Err(unknown()),
+        };
+        Ok(Self {
+            credential,
+            device,
+            place,
+            path: rest,
+        })
+    }
+
+    /// The dialect of errors on a path that may not even parse.
+    pub(crate) fn dialect_of(path: &str) -> Dialect {
+        let mut segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+        for prefix in ["k", "d"] {
+            if segments.first() == Some(&prefix) {
+                segments.drain(..segments.len().min(2));
+            }
+        }
+        Dialect::of_path(&format!("/{}", segments.join("/")))
+    }
+}
+
+/// A path for the log: never a credential.
+pub(crate) fn redact(path: &str) -> String {
+    let mut segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    if segments.first() == Some(&"k") && segments.len() > 1 {
+        segments[1] = "…";
+    }
+    segments.truncate(8);
+    let mut shown = format!("/{}", segments.join("/"));
+    if shown.len() > 128 {
+        shown.truncate(shown.floor_char_boundary(128));
+    }
+    shown
+}
+
+fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fault> {
+    let joined = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(joined).map_err(|_| invalid("the path is not valid"))
+}
+
+/// Refuses what two parsers could read differently (RFC 3986 §6.2, RFC 9110 §4.2.3).
+fn check(path: &str) -> Result<(), Fault> {
+    if path.len() > MAX_TARGET_BYTES {
+        return Err(invalid("the path is too long"));
+    }
+    if !path.starts_with('/') {
+        return Err(invalid("the path does not begin with a slash"));
+    }
+    let is_plain = |byte: u8| {
+        byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#' | b'"' | b'<' | b'>')
+    };
+    if !path.bytes().all(is_plain) {
+        return Err(invalid(
+            "the path holds a character that is not allowed there",
+        ));
+    }
+    for segment in path.split('/') {
+        check_segment(segment)?;
+    }
+    Ok(())
+}
+
+fn check_segment(segment: &str) -> Result<(), Fault> {
+    let mut dots = 0;
+    let mut others = 0;
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' {
+            let hex = |digit: Option<u8>| digit.and_then(|digit| char::from(digit).to_digit(16));
+            let (Some(high), Some(low)) = (hex(bytes.next()), hex(bytes.next())) else {
+                return Err(invalid("the path holds a broken percent sign"));
+            };
+            let decoded = high * 16 + low;
+            if matches!(decoded, 0x00..=0x1f | 0x2f | 0x5c | 0x3b | 0x25 | 0x7f) {
+                return Err(invalid(
+                    "the path holds an encoded slash, backslash, semicolon, percent or control character",
+                ));
+            }
+            u8::try_from(decoded).unwrap_or(b'x')
+        } else {
+            byte
+        };
+        if byte == b'.' { dots += 1 } else { others += 1 }
+    }
+    if others == 0 && (dots == 1 || dots == 2) {
+        return Err(invalid("the path holds a dot segment"));
+    }
+    Ok(())
+}
+
+/// Whether a method is one that is forwarded at all. `CONNECT`, `TRACE` and inventions are not; `OPTIONS` is answered
+/// by the relay itself.
+pub(crate) fn is_forwarded(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+    )
+}
+
+/// What a path of the upstream asks of the credential.
+///
+/// # Errors
+/// `Forbidden` for what acts with the owner's account, whoever asks.
+pub(crate) fn scope_for(method: &Method, path: &str) -> Result<Scope, Fault> {
+    let mut segments = path.split('/').skip(1);
+    let (Some("api"), Some(name)) = (segments.next(), segments.next()) else {
+        return Ok(Scope::Infer);
+    };
+    match name {
+        "pull" | "push" | "create" | "copy" | "delete" => Ok(Scope::Manage),
+        // Whether a blob is there may be asked by anyone who may use the models.
+        "blobs" if *method == Method::HEAD => Ok(Scope::Infer),
+        "blobs" => Ok(Scope::Manage),
+        "me" | "signout" | "user" => Err(account()),
+        "experimental" if segments.next().is_some_and(|tool| tool.starts_with("web_")) => {
+            Err(account())
+        }
+        _ => Ok(Scope::Infer),
+    }
+}
+
+fn account() -> Fault {
+    Fault::new(
+        Kind::Forbidden,
+        Origin::Relay,
+        "this path acts with the account of the machine's owner and is never forwarded",
+    )
+    .retry_safe()
+}
+
+fn unknown() -> Fault {
+    Fault::new(
+        Kind::RouteUnknown,
+        Origin::Caller,
+        "not a path that is forwarded; try /api/… or /v1/…",
+    )
+    .retry_safe()
+}
+
+fn unknown_device() -> Fault {
+    Fault::new(
+        Kind::RouteUnknown,
+        Origin::Caller,
+        "no device of this name is connected for this user",
+    )
+    .retry_safe()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(path: &str) -> Result<Route, Fault> {
+        Route::parse(&PathAndQuery::try_from(path).expect("a target"))
+    }
+
+    fn upstream(path: &str) -> String {
+        match parse(path).expect("a route").place {
+            Place::Upstream(target) => target.to_string(),
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn http_15_slashes_are_mended_and_nothing_else() {
+        assert_eq!(upstream("//api//chat"), "/api/chat");
+        assert_eq!(upstream("/api/chat/"), "/api/chat");
+        assert_eq!(upstream("/k/x.y.z"), "/");
+        assert_eq!(upstream("/k/x.y.z/"), "/");
+        assert_eq!(
+            upstream("/k/x.y.z//v1/models/qwen3%3A0.6b?a=//b/"),
+            "/v1/models/qwen3%3A0.6b?a=//b/"
+        );
+        assert_eq!(upstream("/k/c/d/laptop/api/tags"), "/api/tags");
+        assert_eq!(upstream("/d/laptop"), "/");
+    }
+
+    #[test]
+    fn credential_and_device_come_from_the_path() {
+        let route = parse("/k/a.b.c/d/lap-top/api/chat").expect("a route");
+        assert_eq!(route.credential.as_deref(), Some("a.b.c"));
+        assert_eq!(route.device.expect("a device").as_str(), "lap-top");
+        assert_eq!(route.path, "/api/chat");
+        assert_eq!(parse("/").expect("a route").place, Place::Page);
+        assert_eq!(
+            parse("/relay/v1/devices").expect("a route").place,
+            Place::Rest
+        );
+    }
+
+    #[test]
+    fn http_14_what_two_parsers_could_read_differently_is_refused() {
+        for path in [
+            "/api/../relay/v1/keys",
+            "/api/%2e%2e/x",
+            "/api/..%2fx",
+            "/api/.%2e/",
+            "/api/./x",
+            "/api\\chat",
+            "/api/chat;x",
+            "/api/chat%3bx",
+            "/api/%00",
+            "/api/a%2Fb",
+            "/api/a%5cb",
+            "/api/%252e%252e/x",
+            "/api/%zz",
+            "/api/%2",
+        ] {
+            let Ok(target) = PathAndQuery::try_from(path) else {
+                continue; // the HTTP library refuses it before us
+            };
+            let fault = Route::parse(&target).expect_err(path);
+            assert_eq!(fault.kind, Kind::InvalidRequest, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_ours_is_unknown() {
+        for path in [
+            "/metrics",
+            "/debug/pprof",
+            "/k",
+            "/k/x/relay/v1/keys",
+            "/apix",
+            "/k/x/d",
+            "/livez",
+        ] {
+            assert_eq!(
+                parse(path).expect_err(path).kind,
+                Kind::RouteUnknown,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn ops_02_a_credential_is_never_in_what_is_logged() {
+        assert_eq!(redact("/k/a.b.c/api/chat"), "/k/…/api/chat");
+        assert_eq!(redact("//k//a.b.c/api"), "/k/…/api");
+    }
+
+    #[test]
+    fn jwt_09_management_needs_its_own_scope_and_account_routes_are_never_open() {
+        for path in [
+            "/api/pull",
+            "/api/delete",
+            "/api/create",
+            "/api/push",
+            "/api/copy",
+            "/api/blobs/sha256:00",
+        ] {
+            assert_eq!(
+                scope_for(&Method::POST, path).expect("a scope"),
+                Scope::Manage,
+                "{path}"
+            );
+        }
+        for path in [
+            "/api/me",
+            "/api/signout",
+            "/api/user/keys/x",
+            "/api/experimental/web_search",
+        ] {
+            assert_eq!(
+                scope_for(&Method::POST, path).expect_err(path).kind,
+                Kind::Forbidden
+            );
+        }
+        for path in ["/api/chat", "/v1/chat/completions", "/", "/api/tags"] {
+            assert_eq!(
+                scope_for(&Method::POST, path).expect("a scope"),
+                Scope::Infer,
+                "{path}"
+            );
+        }
+        assert_eq!(
+            scope_for(&Method::HEAD, "/api/blobs/sha256:00").expect("a scope"),
+            Scope::Infer
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_what_passes_is_safe(path in "/[ -~]{0,60}") {
+            if let Ok(target) = PathAndQuery::try_from(path.as_str())
+                && let Ok(route) = Route::parse(&target)
+                && let Place::Upstream(target) = route.place
+            {
+                let path = target.path();
+                prop_assert!(path.starts_with("/api") || path.starts_with("/v1") || path == "/");
+                prop_assert!(!path.contains("//"));
+                prop_assert!(path.split('/').all(|s| s != "." && s != ".."));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Counters for operators, in the Prometheus text format.
+//!
+//! Invariant: no label ever holds anything of a user: no name, no path, no credential.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use c2l_tunnel::Kind;
+
+/// What the relay counts.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) connections: AtomicU64,
+    pub(crate) connections_total: AtomicU64,
+    pub(crate) sessions_total: AtomicU64,
+    pub(crate) exchanges_whole: AtomicU64,
+    pub(crate) bytes_toward_upstream: AtomicU64,
+    pub(crate) bytes_toward_caller: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    faults: [AtomicU64; Kind::ALL.len()],
+}
+
+impl Metrics {
+    pub(crate) fn count_fault(&self, kind: Kind) {
+        self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The whole page.
+    pub(crate) fn render(&self, sessions: usize, requests: usize) -> String {
+        let mut page = String::new();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let rows = [
+            (
+                "c2l_sessions",
+                "gauge",
+                "Connected devices.",
+                sessions as u64,
+            ),
+            (
+                "c2l_requests_active",
+                "gauge",
+                "Requests under way.",
+                requests as u64,
+            ),
+            (
+                "c2l_connections",
+                "gauge",
+                "Connections on the public port.",
+                get(&self.connections),
+            ),
+            (
+                "c2l_connections_total",
+                "counter",
+                "Connections accepted.",
+                get(&self.connections_total),
+            ),
+            (
+                "c2l_sessions_total",
+                "counter",
+                "Sessions opened.",
+                get(&self.sessions_total),
+            ),
+            (
+                "c2l_exchanges_whole_total",
+                "counter",
+                "Exchanges that ended whole.",
+                get(&self.exchanges_whole),
+            ),
+            (
+                "c2l_bytes_toward_upstream_total",
+                "counter",
+                "Request body bytes.",
+                get(&self.bytes_toward_upstream),
+            ),
+            (
+                "c2l_bytes_toward_caller_total",
+                "counter",
+                "Answer body bytes.",
+                get(&self.bytes_toward_caller),
+            ),
+            (
+                "c2l_panics_total",
+                "counter",
+                "Handlers that panicked.",
+                get(&self.panics),
+            ),
+        ];
+        for (name, kind, help, value) in rows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                page,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
+            );
+        }
+        let name = "c2l_exchanges_failed_total";
+        let _ = writeln!(
+            page,
+            "# HELP {name} Exchanges that failed, by kind.\n# TYPE {name} counter"
+        );
+        for kind in Kind::ALL {
+            let value = get(&self.faults[kind as usize]);
+            let _ = writeln!(page, "{name}{{kind=\"{kind}\"}} {value}");
+        }
+        page
+    }
+}

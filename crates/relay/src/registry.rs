@@ -1,0 +1,215 @@
+//! The sessions that are connected here, each found only through the user it belongs to.
+//!
+//! Invariant: the map is keyed by [`UserId`], which only the verifier can make, and a session holds the same id: a
+//! stream is opened only when both agree. There is no table in which sessions of two users mix.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime},
+};
+
+use c2l_auth::{DeviceName, UserId};
+use c2l_tunnel::{CloseReason, Fault, Kind, Link, Origin, Phase, RequestHead, StreamHandle};
+use tokio::sync::watch;
+
+/// One connected device.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceName,
+    pub(crate) id: String,
+    pub(crate) build: String,
+    pub(crate) connected_at: SystemTime,
+    pub(crate) link: Link,
+    generation: u64,
+}
+
+impl Session {
+    /// Opens a stream for this user, and for no other.
+    ///
+    /// # Errors
+    /// When the session takes no new streams, or the user is not the one whose session this is.
+    pub(crate) fn open_stream(
+        &self,
+        user: &UserId,
+        head: RequestHead,
+        now: Instant,
+    ) -> Result<StreamHandle, Fault> {
+        if *user != self.user {
+            return Err(Fault::new(
+                Kind::Internal,
+                Origin::Relay,
+                "a request was about to reach another user's device; it was stopped",
+            ));
+        }
+        self.link.open(head, now)
+    }
+}
+
+/// What a new session is registered with.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceName,
+    pub(crate) id: String,
+    pub(crate) build: String,
+    pub(crate) link: Link,
+}
+
+/// Sessions by user.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// Each list is in the order of connecting: the last one answers when no device is named.
+    sessions: Mutex<HashMap<UserId, Vec<Arc<Session>>>>,
+    generations: AtomicU64,
+    changes: watch::Sender<u64>,
+    max_sessions_per_user: usize,
+}
+
+impl Registry {
+    pub(crate) fn new(max_sessions_per_user: usize) -> Self {
+        Self {
+            sessions: Mutex::new(HashMap::new()),
+            generations: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+            max_sessions_per_user,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Arc<Session>>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a session. The one before it of the same device is closed: the newest wins.
+    ///
+    /// # Errors
+    /// When this user has as many devices connected as a user may.
+    pub(crate) fn register(&self, registration: Registration) -> Result<Arc<Session>, Fault> {
+        let Registration {
+            user,
+            device,
+            id,
+            build,
+            link,
+        } = registration;
+        let session = Arc::new(Session {
+            user: user.clone(),
+            device,
+            id,
+            build,
+            connected_at: SystemTime::now(),
+            link,
+            generation: self.generations.fetch_add(1, Ordering::Relaxed),
+        });
+        let replaced = {
+            let mut sessions = self.lock();
+            let own = sessions.entry(user).or_default();
+            let before = own
+                .iter()
+                .position(|other| other.device == session.device)
+                .map(|index| own.remove(index));
+            if own.len() >= self.max_sessions_per_user {
+                return Err(Fault::new(
+                    Kind::UserOverLimit,
+                    Origin::Caller,
+                    format!("{} devices of this user are connected already", own.len()),
+                ));
+            }
+            own.push(Arc::clone(&session));
+            before
+        };
+        if let Some(before) = replaced {
+            before.link.close(CloseReason::Replaced);
+        }
+        self.changed();
+        Ok(session)
+    }
+
+    /// Removes a session, and only this one: a stale end can never remove the session that took its place.
+    pub(crate) fn remove(&self, session: &Session) {
+        {
+            let mut sessions = self.lock();
+            if let Some(own) = sessions.get_mut(&session.user) {
+                own.retain(|other| other.generation != session.generation);
+                if own.is_empty() {
+                    sessions.remove(&session.user);
+                }
+            }
+        }
+        self.changed();
+    }
+
+    /// This user's session: of the device named, else of the one connected last.
+    ///
+    /// # Errors
+    /// `AgentOffline` when none is connected, `Draining` when all are leaving, `RouteUnknown` for a device that this
+    /// user does not have: the same answer whether it exists for somebody else or nowhere.
+    pub(crate) fn find(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceName>,
+    ) -> Result<Arc<Session>, Fault> {
+        let sessions = self.lock();
+        let own = sessions.get(user).map(Vec::as_slice).unwrap_or_default();
+        let mut is_known = false;
+        for session in own.iter().rev() {
+            if device.is_none_or(|name| *name == session.device) {
+                is_known = true;
+                if session.link.is_open() {
+                    return Ok(Arc::clone(session));
+                }
+            }
+        }
+        Err(match (is_known, device) {
+            (true, _) => Fault::new(Kind::Draining, Origin::Agent, "the device is leaving"),
+            (false, Some(_)) => Fault::new(
+                Kind::RouteUnknown,
+                Origin::Caller,
+                "no device of this name is connected for this user",
+            ),
+            (false, None) => Fault::new(
+                Kind::AgentOffline,
+                Origin::Agent,
+                "no device of this user is connected; start `c2l agent` on the machine with the models",
+            ),
+        }
+        .retry_safe())
+    }
+
+    /// This user's sessions, the one connected last first.
+    pub(crate) fn sessions_of(&self, user: &UserId) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        let own = sessions.get(user).map(Vec::as_slice).unwrap_or_default();
+        own.iter().rev().cloned().collect()
+    }
+
+    /// Every session, for shutdown.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().values().flatten().cloned().collect()
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// Changes whenever a session comes, goes or starts to leave.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Tells the watchers that something about a session is different now.
+    pub(crate) fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// True when the session takes no new streams.
+pub(crate) fn is_draining(session: &Session) -> bool {
+    !matches!(session.link.phase(), Phase::Open)
+}

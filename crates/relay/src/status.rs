@@ -1,0 +1,208 @@
+//! What a user may know of themselves here, over gRPC and REST alike: who they are, which devices are connected.
+//!
+//! Invariant: every answer is made from one caller's `UserId`; there is no call that lists anybody else.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use c2l_auth::{Grant, Kind, UserId, Verifier};
+use c2l_proto::relay::{
+    Device, ListDevicesRequest, ListDevicesResponse, WatchDevicesRequest, WatchDevicesResponse,
+    WhoAmIRequest, WhoAmIResponse, status_service_server::StatusService,
+};
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use crate::registry::{Registry, is_draining};
+
+/// The read-only status service.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusServer {
+    verifier: Arc<Verifier>,
+    registry: Arc<Registry>,
+    tracker: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl StatusServer {
+    pub(crate) fn new(
+        verifier: Arc<Verifier>,
+        registry: Arc<Registry>,
+        tracker: TaskTracker,
+        closing: CancellationToken,
+    ) -> Self {
+        Self {
+            verifier,
+            registry,
+            tracker,
+            closing,
+        }
+    }
+
+    fn caller(&self, metadata: &MetadataMap) -> Result<Grant, Status> {
+        verify(&self.verifier, metadata, Kind::Api)
+    }
+}
+
+/// The grant behind `authorization: Bearer …` in the metadata of a call.
+pub(crate) fn verify(
+    verifier: &Verifier,
+    metadata: &MetadataMap,
+    kind: Kind,
+) -> Result<Grant, Status> {
+    let mut values = metadata.get_all("authorization").iter();
+    let value = values.next().ok_or_else(|| {
+        Status::unauthenticated("no credential: send `authorization: Bearer <token>`")
+    })?;
+    if values.next().is_some() {
+        return Err(Status::unauthenticated("more than one `authorization`"));
+    }
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| Status::unauthenticated("`authorization` does not hold a bearer token"))?;
+    verifier
+        .verify(token, kind, SystemTime::now())
+        .map_err(|error| Status::unauthenticated(error.to_string()))
+}
+
+/// Who a grant belongs to.
+pub(crate) fn who_am_i(grant: &Grant) -> WhoAmIResponse {
+    WhoAmIResponse {
+        user: grant.user.subject().to_owned(),
+        issuer: grant.user.issuer().to_owned(),
+        kind: grant.kind.as_str().to_owned(),
+        scopes: grant
+            .scopes
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect(),
+        expires_unix_seconds: unix_seconds(grant.expires_at),
+    }
+}
+
+/// This user's devices, the one connected last first.
+pub(crate) fn devices(registry: &Registry, user: &UserId) -> Vec<Device> {
+    registry
+        .sessions_of(user)
+        .iter()
+        .map(|session| Device {
+            name: session.device.to_string(),
+            session_id: session.id.clone(),
+            connected_unix_seconds: unix_seconds(session.connected_at),
+            build: session.build.clone(),
+            active_streams: u32::try_from(session.link.active_streams()).unwrap_or(u32::MAX),
+            total_streams: session.link.total_streams(),
+            is_draining: is_draining(session),
+        })
+        .collect()
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[tonic::async_trait]
+impl StatusService for StatusServer {
+    async fn who_am_i(
+        &self,
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIResponse>, Status> {
+        let grant = self.caller(request.metadata())?;
+        Ok(Response::new(who_am_i(&grant)))
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<ListDevicesRequest>,
+    ) -> Result<Response<ListDevicesResponse>, Status> {
+        let grant = self.caller(request.metadata())?;
+        let devices = devices(&self.registry, &grant.user);
+        Ok(Response::new(ListDevicesResponse { devices }))
+    }
+
+    type WatchDevicesStream = Watch;
+
+    async fn watch_devices(
+        &self,
+        request: Request<WatchDevicesRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        let grant = self.caller(request.metadata())?;
+        let (sender, receiver) = mpsc::channel(1);
+        let task = watch(
+            Arc::clone(&self.registry),
+            grant,
+            sender,
+            self.closing.clone(),
+        );
+        self.tracker.spawn(task);
+        Ok(Response::new(Watch(receiver)))
+    }
+}
+
+/// Sends the list whenever which devices there are has changed. Slow readers see the newest list, not every one. Ends
+/// when the reader leaves, the credential runs out, or the relay closes.
+async fn watch(
+    registry: Arc<Registry>,
+    grant: Grant,
+    sender: mpsc::Sender<Result<WatchDevicesResponse, Status>>,
+    closing: CancellationToken,
+) {
+    let mut changes = registry.watch();
+    let left = grant
+        .expires_at
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    let mut expiry = std::pin::pin!(tokio::time::sleep(left));
+    let mut sent: Option<Vec<(String, bool)>> = None;
+    loop {
+        changes.mark_unchanged();
+        let devices = devices(&registry, &grant.user);
+        let shape: Vec<_> = devices
+            .iter()
+            .map(|d| (d.session_id.clone(), d.is_draining))
+            .collect();
+        if sent.as_ref() != Some(&shape) {
+            sent = Some(shape);
+            if sender
+                .send(Ok(WatchDevicesResponse { devices }))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+            () = closing.cancelled() => return,
+            () = &mut expiry => {
+                // If nobody reads any more, nobody needs to know.
+                let _ = sender.send(Err(Status::unauthenticated("the token has run out"))).await;
+                return;
+            }
+        }
+    }
+}
+
+/// The answers of one `WatchDevices` call.
+#[derive(Debug)]
+pub(crate) struct Watch(mpsc::Receiver<Result<WatchDevicesResponse, Status>>);
+
+impl Stream for Watch {
+    type Item = Result<WatchDevicesResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}

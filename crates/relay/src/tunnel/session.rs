@@ -1,0 +1,337 @@
+//! One session, from its greeting to its end: messages in, messages out, the clock.
+//!
+//! Invariant: whichever way a session ends, its task removes exactly this session from the registry, and the call ends
+//! with a status that says why. The tunnel is always read: per-stream credit is what holds a stream back.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY, Verifier};
+use c2l_proto::tunnel::{AgentMessage, RelayMessage};
+use c2l_tunnel::{
+    CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, Settings, Side, StreamLimits,
+    Welcome, wire,
+};
+use futures_core::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, Streaming};
+use tracing::Instrument as _;
+
+use crate::{
+    Config,
+    error::to_status,
+    metrics::Metrics,
+    registry::{Registration, Registry, Session},
+};
+
+/// What every session is run with.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) settings: Settings,
+    pub(crate) build: String,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) closing: CancellationToken,
+}
+
+impl Terms {
+    pub(crate) fn settings(config: &Config) -> Settings {
+        Settings {
+            side: Side::Relay,
+            limits: config.tunnel,
+            greeting_timeout: config.greeting_timeout,
+            heartbeat_interval: config.heartbeat_interval,
+            stream_limits: Some(StreamLimits {
+                first_byte: config.first_byte_timeout,
+                gap: config.gap_timeout,
+            }),
+        }
+    }
+}
+
+/// Starts a session; its task is the tracker's. What is returned is what the agent receives.
+pub(crate) fn start(
+    terms: &Arc<Terms>,
+    grant: Grant,
+    inbound: Streaming<AgentMessage>,
+) -> Outbound {
+    let link = Link::new(&terms.settings, now());
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let user = grant.user.log_id().to_string();
+    let driver = Driver {
+        terms: Arc::clone(terms),
+        link: link.clone(),
+        inbound,
+        grant,
+        session: None,
+    };
+    let span = tracing::info_span!("session", %user);
+    let task = async move {
+        let status = driver.run().await;
+        // If the agent is gone already, nobody needs the status.
+        let _ = ended.send(status);
+    };
+    terms.tracker.spawn(task.instrument(span));
+    Outbound {
+        link,
+        end,
+        is_yielded: false,
+        is_over: false,
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Moves what arrives into the session, and its clock.
+struct Driver {
+    terms: Arc<Terms>,
+    link: Link,
+    inbound: Streaming<AgentMessage>,
+    grant: Grant,
+    session: Option<Arc<Session>>,
+}
+
+/// What the driver was woken by.
+enum Event {
+    Message(Box<AgentMessage>),
+    InboundEnded,
+    SessionClosed,
+    TokenExpired,
+    RelayClosing,
+}
+
+impl Driver {
+    /// Runs to the end; returns the status for the agent.
+    async fn run(mut self) -> Status {
+        let mut timer = Box::pin(sleep_until(Instant::now()));
+        let mut expiry = Box::pin(sleep_until(expiry_of(&self.grant)));
+        let status = loop {
+            match self.next(&mut timer, &mut expiry).await {
+                Event::Message(message) => {
+                    if let Err(status) = self.receive(*message, &mut expiry) {
+                        break status;
+                    }
+                }
+                Event::InboundEnded => self.link.close(CloseReason::ConnectionLost),
+                Event::TokenExpired => self.link.close(CloseReason::TokenExpired),
+                Event::RelayClosing => self.link.close(CloseReason::Drained),
+                Event::SessionClosed => break self.status_of_close(),
+            }
+        };
+        // A refused greeting ends here, too; closing a closed session changes nothing.
+        self.link.close(CloseReason::ConnectionLost);
+        if let Some(session) = self.session.take() {
+            self.terms.registry.remove(&session);
+            let reason = self.link.close_reason().map(|reason| reason.to_string());
+            tracing::info!(session = %session.id, device = %session.device, reason, "session closed");
+        }
+        status
+    }
+
+    async fn next(&mut self, timer: &mut Pin<Box<Sleep>>, expiry: &mut Pin<Box<Sleep>>) -> Event {
+        let ticking = poll_fn(|cx| {
+            loop {
+                let Some(due) = self.link.tick(now(), cx) else {
+                    return Poll::Ready(());
+                };
+                timer.as_mut().reset(Instant::from_std(due));
+                std::task::ready!(timer.as_mut().poll(cx));
+            }
+        });
+        tokio::select! {
+            message = self.inbound.message() => match message {
+                Ok(Some(message)) => Event::Message(Box::new(message)),
+                Ok(None) | Err(_) => Event::InboundEnded,
+            },
+            () = ticking => Event::SessionClosed,
+            () = expiry => Event::TokenExpired,
+            () = self.terms.closing.cancelled() => Event::RelayClosing,
+        }
+    }
+
+    fn receive(
+        &mut self,
+        message: AgentMessage,
+        expiry: &mut Pin<Box<Sleep>>,
+    ) -> Result<(), Status> {
+        let received = wire::decode_agent(message)
+            .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
+            .and_then(|batch| self.link.receive(batch, now()));
+        let notable = match received {
+            Ok(notable) => notable,
+            Err(error) => {
+                tracing::warn!(%error, "the agent broke the protocol");
+                return Ok(()); // the session is closed by now, and the next event says so
+            }
+        };
+        for control in notable {
+            match control {
+                Control::Hello(hello) => self.greet(*hello)?,
+                Control::TokenRenewal(token) => self.renew(&token.0, expiry),
+                Control::GoAway { message, .. } => {
+                    tracing::info!(message, "the agent is leaving");
+                    self.terms.registry.changed();
+                }
+                Control::Welcome(_) | Control::Heartbeat { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts the agent: from here on requests can reach it.
+    fn greet(&mut self, hello: Hello) -> Result<(), Status> {
+        if hello.protocol_version != PROTOCOL_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "the agent speaks protocol version {}, this relay {PROTOCOL_VERSION}; update the older one",
+                hello.protocol_version
+            )));
+        }
+        let device = DeviceName::parse(&hello.device_name)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if self
+            .grant
+            .device
+            .as_ref()
+            .is_some_and(|bound| *bound != device)
+        {
+            return Err(Status::permission_denied(
+                "this token is for another device",
+            ));
+        }
+        let id = session_id().map_err(|fault| to_status(&fault))?;
+        let registration = Registration {
+            user: self.grant.user.clone(),
+            device,
+            id: id.clone(),
+            build: hello.build,
+            link: self.link.clone(),
+        };
+        let registered = self.terms.registry.register(registration);
+        let session = registered.map_err(|fault| to_status(&fault))?;
+        // Registered first: whoever hears the welcome can be reached. Streams open only once it is said.
+        let welcome = Welcome {
+            session_id: id,
+            protocol_version: PROTOCOL_VERSION,
+            limits: self.terms.settings.limits,
+            heartbeat_interval: self.terms.settings.heartbeat_interval,
+            build: self.terms.build.clone(),
+        };
+        self.link.welcome(welcome, now());
+        self.terms
+            .metrics
+            .sessions_total
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::info!(session = %session.id, device = %session.device, build = session.build, "session opened");
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Goes on with a fresh token of the same user. A bad one changes nothing: the present one still runs.
+    fn renew(&mut self, token: &str, expiry: &mut Pin<Box<Sleep>>) {
+        match self
+            .terms
+            .verifier
+            .verify(token, TokenKind::Agent, SystemTime::now())
+        {
+            Ok(grant) if grant.user == self.grant.user && grant.device == self.grant.device => {
+                self.grant = grant;
+                expiry.as_mut().reset(expiry_of(&self.grant));
+                tracing::debug!("token renewed");
+            }
+            Ok(_) => tracing::warn!("a renewal with another user's or device's token was ignored"),
+            Err(error) => tracing::warn!(%error, "a renewal with a bad token was ignored"),
+        }
+    }
+
+    fn status_of_close(&self) -> Status {
+        let reason = self
+            .link
+            .close_reason()
+            .unwrap_or(CloseReason::ConnectionLost);
+        let message = reason.to_string();
+        match reason {
+            CloseReason::Protocol(_) => Status::internal(message),
+            CloseReason::Replaced => Status::aborted(message),
+            CloseReason::TokenExpired => Status::unauthenticated(message),
+            CloseReason::NoGreeting(_) => Status::deadline_exceeded(message),
+            CloseReason::ConnectionLost | CloseReason::PeerSilent(_) | CloseReason::Drained => {
+                Status::unavailable(message)
+            }
+        }
+    }
+}
+
+/// When a session with this token is over: its expiry, and the same leeway as at the door.
+fn expiry_of(grant: &Grant) -> Instant {
+    let left = (grant.expires_at + LEEWAY)
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    // Longer than the timer can count is as good as a year.
+    Instant::now() + left.min(Duration::from_secs(365 * 24 * 3600))
+}
+
+fn session_id() -> Result<String, Fault> {
+    let random = getrandom::u64().map_err(|_| {
+        Fault::new(
+            c2l_tunnel::Kind::Internal,
+            c2l_tunnel::Origin::Relay,
+            "no random numbers",
+        )
+    })?;
+    Ok(format!("{random:016x}"))
+}
+
+/// What the agent receives. Dropping it, as the transport does when the connection is gone, closes the session.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    link: Link,
+    end: tokio::sync::oneshot::Receiver<Status>,
+    is_yielded: bool,
+    is_over: bool,
+}
+
+impl Stream for Outbound {
+    type Item = Result<RelayMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if !self.is_yielded {
+            // One turn of the scheduler lets other tasks add what they have ready: fewer, fuller messages under load,
+            // and nothing lost when idle. No timer is involved.
+            self.is_yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match self.link.poll_transmit(cx) {
+            Poll::Ready(Some(batch)) => {
+                self.is_yielded = false;
+                Poll::Ready(Some(Ok(wire::encode_relay(batch))))
+            }
+            Poll::Ready(None) => {
+                let status = std::task::ready!(Pin::new(&mut self.end).poll(cx));
+                self.is_over = true;
+                let status = status.unwrap_or_else(|_| Status::unavailable("the relay is closing"));
+                Poll::Ready(Some(Err(status)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.link.close(CloseReason::ConnectionLost);
+    }
+}

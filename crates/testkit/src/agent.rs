@@ -1,0 +1,135 @@
+//! A real agent.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use c2l_agent::{Agent, Config, Status};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{PATIENCE, TestRelay, within};
+
+/// A running agent. Dropping it cuts everything; [`TestAgent::shut_down`] drains it.
+#[derive(Debug)]
+pub struct TestAgent {
+    status: watch::Receiver<Status>,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<Result<(), c2l_agent::Error>>>,
+    _guard: DropGuard,
+}
+
+impl TestAgent {
+    /// An agent of this user, called `laptop`, connected.
+    pub async fn connect(relay: &TestRelay, user: &str, upstream: SocketAddr) -> Self {
+        Self::connect_with(relay, user, upstream, |_| {}).await
+    }
+
+    /// An agent with a changed configuration, connected.
+    pub async fn connect_with(
+        relay: &TestRelay,
+        user: &str,
+        upstream: SocketAddr,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut agent = Self::start(&relay.url(), relay.agent_token(user), upstream, change);
+        agent.connected().await;
+        agent
+    }
+
+    /// An agent that may not be connected yet.
+    ///
+    /// # Panics
+    /// When the addresses are not valid.
+    pub fn start(
+        relay_url: &str,
+        token: String,
+        upstream: SocketAddr,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let token = Arc::new(token);
+        let mut config = Config {
+            relay: relay_url.parse().expect("a URL"),
+            allow_insecure: false,
+            ca_file: None,
+            token: Arc::new(move || {
+                let token = Arc::clone(&token);
+                Box::pin(async move { Ok(token.to_string()) })
+            }),
+            device_name: "laptop".to_owned(),
+            device_id: [7; 16],
+            build: "test".to_owned(),
+            upstream: format!("http://{upstream}").parse().expect("a URL"),
+            allow_manage: false,
+            max_concurrent_requests: 256,
+            upstream_connect_timeout: Duration::from_secs(5),
+            load_grace: Duration::from_secs(300),
+            dial_timeout: Duration::from_secs(10),
+            drain_grace: Duration::from_secs(30),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_millis(200),
+            healthy_after: Duration::from_secs(60),
+        };
+        change(&mut config);
+        let shutdown = CancellationToken::new();
+        let until = shutdown.clone().cancelled_owned();
+        let (agent, status) = Agent::new(config).expect("a sound configuration");
+        let task = tokio::spawn(agent.run(until));
+        Self {
+            status,
+            _guard: shutdown.clone().drop_guard(),
+            shutdown,
+            task: Some(task),
+        }
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Waits until a session is open.
+    ///
+    /// # Panics
+    /// When none is in time.
+    pub async fn connected(&mut self) {
+        let open = self
+            .status
+            .wait_for(|status| matches!(status, Status::Open { .. }));
+        let is_open = within(PATIENCE, "the agent connects", open).await.is_ok();
+        assert!(is_open, "the agent ended instead of connecting");
+    }
+
+    /// Waits until it is over, and says how.
+    ///
+    /// # Panics
+    /// When it takes too long, or panicked.
+    pub async fn ended(&mut self) -> Result<(), c2l_agent::Error> {
+        let task = self.task.take().expect("asked once");
+        within(4 * PATIENCE, "the agent ends", task)
+            .await
+            .expect("an agent that did not panic")
+    }
+
+    /// Begins the shutdown without waiting for it.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Drains it and waits for its end.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn shut_down(mut self) {
+        self.begin_shutdown();
+        self.ended().await.expect("a clean end");
+    }
+
+    /// Ends it as a crash would: its tasks are dropped where they stand.
+    pub async fn kill(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // The abort is what was asked for.
+            let _ = task.await;
+        }
+    }
+}

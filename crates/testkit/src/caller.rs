@@ -1,0 +1,344 @@
+//! Callers: a small HTTP client that sees every piece, and a raw connection for what no client would send.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use crate::{PATIENCE, within};
+
+/// A body of a request.
+pub type RequestBody = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Someone who calls a relay. Each request is on a connection of its own, which ends with the answer.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+impl Caller {
+    /// With a bearer token.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: impl Into<String>) -> Self {
+        Self {
+            address,
+            token: Some(token.into()),
+        }
+    }
+
+    /// Without a credential.
+    #[must_use]
+    pub fn anonymous(address: SocketAddr) -> Self {
+        Self {
+            address,
+            token: None,
+        }
+    }
+
+    /// A request with this caller's token.
+    ///
+    /// # Panics
+    /// When the parts do not make a request.
+    pub fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let mut builder = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string());
+        if let Some(token) = &self.token {
+            builder = builder.header("authorization", format!("Bearer {token}"));
+        }
+        builder
+    }
+
+    /// Sends a request; the answer's body is still to come.
+    ///
+    /// # Panics
+    /// When no answer comes in time, or the connection breaks before it.
+    pub async fn send(&self, request: Request<RequestBody>) -> Answer {
+        self.try_send(request).await.expect("an answer")
+    }
+
+    /// The same, for answers that may not come.
+    ///
+    /// # Errors
+    /// When the connection breaks before an answer.
+    pub async fn try_send(&self, request: Request<RequestBody>) -> hyper::Result<Answer> {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .expect("a connection");
+        stream.set_nodelay(true).expect("no delay");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(async move {
+            // How it ends is seen by the body.
+            let _ = connection.await;
+        });
+        let limit = 6 * PATIENCE;
+        let response = within(limit, "an answer", sender.send_request(request)).await?;
+        Ok(Answer {
+            response,
+            connection: AbortOnDrop(connection),
+        })
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Answer {
+        let request = self
+            .request(Method::GET, path)
+            .body(empty())
+            .expect("a request");
+        self.send(request).await
+    }
+
+    /// `POST` with a JSON body.
+    pub async fn post(&self, path: &str, body: &serde_json::Value) -> Answer {
+        self.send(self.json(path, body)).await
+    }
+
+    /// A `POST` with a JSON body, not sent yet.
+    ///
+    /// # Panics
+    /// When the path is not one.
+    #[must_use]
+    pub fn json(&self, path: &str, body: &serde_json::Value) -> Request<RequestBody> {
+        self.request(Method::POST, path)
+            .header("content-type", "application/json")
+            .body(full(body.to_string()))
+            .expect("a request")
+    }
+
+    /// A streamed chat with this model.
+    pub async fn chat(&self, model: &str, prompt: &str) -> Answer {
+        let message = serde_json::json!({ "role": "user", "content": prompt });
+        let body = serde_json::json!({ "model": model, "messages": [message] });
+        self.post("/api/chat", &body).await
+    }
+}
+
+/// No body.
+#[must_use]
+pub fn empty() -> RequestBody {
+    full(Bytes::new())
+}
+
+/// A whole body.
+pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer whose body is still to come. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Answer {
+    response: Response<Incoming>,
+    connection: AbortOnDrop,
+}
+
+impl Answer {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// Its fields.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The value of a field, empty when it is not there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.response.headers().get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The next piece as it came; `None` at the clean end.
+    ///
+    /// # Errors
+    /// When the answer was torn.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        loop {
+            let frame = within(6 * PATIENCE, "a piece", self.response.body_mut().frame()).await;
+            match frame.transpose()? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rest of the body, and whether it ended cleanly.
+    pub async fn rest(&mut self) -> (Bytes, bool) {
+        let mut all = BytesMut::new();
+        loop {
+            match self.piece().await {
+                Ok(Some(piece)) => all.extend_from_slice(&piece),
+                Ok(None) => return (all.freeze(), true),
+                Err(_) => return (all.freeze(), false),
+            }
+        }
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Panics
+    /// When it is torn or not text.
+    pub async fn text(mut self) -> String {
+        let (bytes, is_whole) = self.rest().await;
+        assert!(is_whole, "the answer was torn after {bytes:?}");
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    /// The whole body as JSON.
+    ///
+    /// # Panics
+    /// When it is torn or not JSON.
+    pub async fn json(self) -> serde_json::Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Trailers and body, whole.
+    ///
+    /// # Panics
+    /// When it is torn.
+    pub async fn collect(self) -> (Bytes, Option<HeaderMap>) {
+        let Self {
+            response,
+            connection,
+        } = self;
+        let collected = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a whole answer");
+        drop(connection);
+        let trailers = collected.trailers().cloned();
+        (collected.to_bytes(), trailers)
+    }
+}
+
+/// A connection on which anything can be sent.
+#[derive(Debug)]
+pub struct RawConnection {
+    stream: TcpStream,
+    read: BytesMut,
+}
+
+/// What came back on a raw connection.
+#[derive(Clone, Debug)]
+pub struct RawAnswer {
+    /// The status, 0 when nothing came.
+    pub status: u16,
+    /// Status line and fields.
+    pub head: String,
+}
+
+impl RawConnection {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("no delay");
+        Self {
+            stream,
+            read: BytesMut::new(),
+        }
+    }
+
+    /// Sends bytes as they are. A peer that has closed is no failure of the test.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
+    /// Ends the sending direction.
+    pub async fn finish(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Reads until these bytes have come, and returns everything up to and with them; `None` at the end.
+    pub async fn read_until(&mut self, mark: &[u8]) -> Option<Bytes> {
+        self.read_until_for(mark, 4 * PATIENCE).await
+    }
+
+    /// The same, waiting no longer than this.
+    ///
+    /// # Panics
+    /// When it takes longer.
+    pub async fn read_until_for(&mut self, mark: &[u8], limit: Duration) -> Option<Bytes> {
+        let what = format!("{:?} on a raw connection", String::from_utf8_lossy(mark));
+        within(limit, &what, async {
+            loop {
+                let found = self
+                    .read
+                    .windows(mark.len())
+                    .position(|window| window == mark);
+                if let Some(at) = found {
+                    return Some(self.read.split_to(at + mark.len()).freeze());
+                }
+                match self.stream.read_buf(&mut self.read).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads the head of an answer. 1xx heads are skipped when `final_only`.
+    pub async fn head(&mut self, final_only: bool) -> RawAnswer {
+        loop {
+            let Some(head) = self.read_until(b"\r\n\r\n").await else {
+                return RawAnswer {
+                    status: 0,
+                    head: String::new(),
+                };
+            };
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let status = head
+                .split(' ')
+                .nth(1)
+                .and_then(|code| code.parse().ok())
+                .unwrap_or(0);
+            if !final_only || status >= 200 {
+                return RawAnswer { status, head };
+            }
+        }
+    }
+
+    /// Everything until the peer closes.
+    pub async fn rest(&mut self) -> Bytes {
+        within(6 * PATIENCE, "the peer closes", async {
+            while matches!(self.stream.read_buf(&mut self.read).await, Ok(read) if read > 0) {}
+        })
+        .await;
+        self.read.split().freeze()
+    }
+}

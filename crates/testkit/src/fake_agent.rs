@@ -1,0 +1,146 @@
+//! An agent that says whatever a test wants, to a real relay.
+
+use std::net::SocketAddr;
+
+use c2l_proto::tunnel::{
+    AgentControl, AgentMessage, Hello, RelayMessage, TunnelRequest, TunnelResponse, agent_control,
+    relay_control, tunnel_response, tunnel_service_client::TunnelServiceClient,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming, transport::Channel};
+
+use crate::{PATIENCE, within};
+
+/// One call of `Connect`, driven by hand.
+#[derive(Debug)]
+pub struct FakeAgent {
+    sender: mpsc::Sender<AgentMessage>,
+    messages: Streaming<RelayMessage>,
+    requests: Vec<TunnelRequest>,
+}
+
+impl FakeAgent {
+    /// Opens the call; nothing is said yet.
+    ///
+    /// # Errors
+    /// The status with which the relay refused.
+    ///
+    /// # Panics
+    /// When there is no relay.
+    pub async fn dial(relay: SocketAddr, token: &str) -> Result<Self, Status> {
+        let channel = Channel::from_shared(format!("http://{relay}"))
+            .expect("a URL")
+            .connect()
+            .await
+            .expect("a connection");
+        let (sender, receiver) = mpsc::channel(64);
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        let value = format!("Bearer {token}").parse().expect("a header");
+        request.metadata_mut().insert("authorization", value);
+        let response = TunnelServiceClient::new(channel).connect(request).await?;
+        Ok(Self {
+            sender,
+            messages: response.into_inner(),
+            requests: Vec::new(),
+        })
+    }
+
+    /// Opens the call, says hello and waits for the welcome.
+    ///
+    /// # Errors
+    /// The status with which the relay refused.
+    pub async fn connect(relay: SocketAddr, token: &str, device: &str) -> Result<Self, Status> {
+        let mut agent = Self::dial(relay, token).await?;
+        agent.hello(device).await;
+        agent.welcome().await?;
+        Ok(agent)
+    }
+
+    /// Says hello.
+    pub async fn hello(&self, device: &str) {
+        let hello = Hello {
+            protocol_version: 1,
+            build: "fake".to_owned(),
+            device_name: device.to_owned(),
+            device_id: vec![7; 16].into(),
+            capabilities: Vec::new(),
+        };
+        let control = AgentControl {
+            control: Some(agent_control::Control::Hello(hello)),
+        };
+        self.send(AgentMessage {
+            control: vec![control],
+            responses: Vec::new(),
+        })
+        .await;
+    }
+
+    /// Waits for the welcome.
+    ///
+    /// # Errors
+    /// The status with which the relay ended the call instead.
+    pub async fn welcome(&mut self) -> Result<(), Status> {
+        loop {
+            let message = self.message().await?;
+            let is_welcome = |c: &c2l_proto::tunnel::RelayControl| {
+                matches!(c.control, Some(relay_control::Control::Welcome(_)))
+            };
+            if message.control.iter().any(is_welcome) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends a message. A relay that has hung up is no failure of the test.
+    pub async fn send(&self, message: AgentMessage) {
+        let _ = self.sender.send(message).await;
+    }
+
+    /// Sends one frame of one stream.
+    pub async fn respond(&self, stream_id: u64, frame: tunnel_response::Frame) {
+        let response = TunnelResponse {
+            stream_id,
+            frame: Some(frame),
+        };
+        self.send(AgentMessage {
+            control: Vec::new(),
+            responses: vec![response],
+        })
+        .await;
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// The status with which the relay ended the call.
+    pub async fn message(&mut self) -> Result<RelayMessage, Status> {
+        let message = within(
+            6 * PATIENCE,
+            "a message from the relay",
+            self.messages.message(),
+        )
+        .await?;
+        message.ok_or_else(|| Status::ok("the call ended"))
+    }
+
+    /// The next stream frame.
+    ///
+    /// # Errors
+    /// The status with which the relay ended the call.
+    pub async fn request(&mut self) -> Result<TunnelRequest, Status> {
+        while self.requests.is_empty() {
+            self.requests = self.message().await?.requests;
+        }
+        Ok(self.requests.remove(0))
+    }
+
+    /// Reads until the relay ends the call, and says with which status.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.message().await {
+                return status;
+            }
+        }
+    }
+}

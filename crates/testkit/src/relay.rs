@@ -1,0 +1,155 @@
+//! A real relay on port 0.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use c2l_auth::{SigningKey, Verifier};
+use c2l_relay::{Config, Listeners};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    PATIENCE,
+    tokens::{self, Token},
+    within,
+};
+
+/// A running relay. Dropping it cuts everything; [`TestRelay::shut_down`] drains it.
+#[derive(Debug)]
+pub struct TestRelay {
+    address: SocketAddr,
+    ops_address: SocketAddr,
+    key: Arc<SigningKey>,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    _guard: DropGuard,
+}
+
+impl TestRelay {
+    /// A relay with the defaults.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A relay with a changed configuration.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on("127.0.0.1:0", Arc::new(ephemeral_key()), change).await
+    }
+
+    /// A relay at this address with this key: one that comes back after another.
+    ///
+    /// # Panics
+    /// When the address cannot be had.
+    pub async fn start_on(
+        address: &str,
+        key: Arc<SigningKey>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let verifier = Verifier::new(vec![key.issuer()]).expect("a valid issuer");
+        let mut config = Config::new(Arc::new(verifier));
+        config.has_panic_hook = true;
+        change(&mut config);
+        let public = TcpListener::bind(address)
+            .await
+            .expect("the public address");
+        let ops = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = public.local_addr().expect("an address");
+        let ops_address = ops.local_addr().expect("an address");
+        let shutdown = CancellationToken::new();
+        let listeners = Listeners {
+            public,
+            ops: Some(ops),
+        };
+        let until = shutdown.clone().cancelled_owned();
+        let task = tokio::spawn(async move {
+            c2l_relay::run(config, listeners, until)
+                .await
+                .expect("a relay that runs");
+        });
+        Self {
+            address,
+            ops_address,
+            key,
+            _guard: shutdown.clone().drop_guard(),
+            shutdown,
+            task: Some(task),
+        }
+    }
+
+    /// The public address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The operators' address.
+    #[must_use]
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops_address
+    }
+
+    /// `http://…`, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The key that signs its tokens.
+    #[must_use]
+    pub fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.key)
+    }
+
+    /// Signs a token.
+    #[must_use]
+    pub fn sign(&self, token: &Token) -> String {
+        token.signed_by(&self.key)
+    }
+
+    /// A token for calling models.
+    #[must_use]
+    pub fn api_token(&self, user: &str) -> String {
+        self.sign(&tokens::api(user))
+    }
+
+    /// A token for opening a session.
+    #[must_use]
+    pub fn agent_token(&self, user: &str) -> String {
+        self.sign(&tokens::agent(user))
+    }
+
+    /// Begins the shutdown without waiting for it.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until a shutdown that has begun is over.
+    ///
+    /// # Panics
+    /// When the relay takes too long, or panicked.
+    pub async fn stopped(&mut self) {
+        if let Some(task) = self.task.take() {
+            within(4 * PATIENCE, "the relay stops", task)
+                .await
+                .expect("a relay that did not panic");
+        }
+    }
+
+    /// Drains it and waits for its end.
+    pub async fn shut_down(mut self) {
+        self.begin_shutdown();
+        self.stopped().await;
+    }
+
+    /// Ends it as a crash would: its tasks are dropped where they stand.
+    pub async fn kill(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // The abort is what was asked for.
+            let _ = task.await;
+        }
+    }
+}
+
+fn ephemeral_key() -> SigningKey {
+    SigningKey::ephemeral().expect("random numbers")
+}

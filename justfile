@@ -1,0 +1,32 @@
+# What a developer types. `just` lists it.
+
+_default:
+    @just --list --unsorted
+
+# Exactly what CI runs: format, lints, tests, documentation, dependencies, wire contract, real clients.
+check:
+    bash .ci/run
+
+# A relay, an agent and, when no Ollama answers here, a demo model: ready to be asked.
+dev *arguments:
+    cargo run --bin c2l -- dev {{ arguments }}
+
+# The tests alone.
+test *arguments:
+    cargo test {{ arguments }}
+
+# Format Rust and the wire contract.
+format:
+    cargo fmt --all
+    buf format --write
+
+# Real, unmodified clients through a relay.
+clients *arguments:
+    tools/clients/run {{ arguments }}
+
+# What a gRPC client sees on the public port.
+grpc: _release
+    tools/grpcurl-check target/release/c2l
+
+_release:
+    cargo build --locked --release --bin c2l

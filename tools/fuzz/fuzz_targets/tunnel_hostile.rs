@@ -1,0 +1,5 @@
+//! Well-formed frames in any order, from a hostile peer, to either side of a session.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| c2l_fuzz::hostile::structured(data));

@@ -1,0 +1,375 @@
+//! A peer that says anything: either side takes it in, or ends the session, and holds no more than it promised.
+
+use std::{
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use c2l_proto::tunnel as proto;
+use c2l_tunnel::{
+    Limits, Link, Phase, ProtocolError, RequestHead, ResponseHead, Scopes, Settings, Side,
+    StreamHandle, StreamLimits, Welcome,
+};
+use http::{HeaderMap, Method, StatusCode};
+use prost::Message;
+
+use crate::choices::{Choices, Clock};
+
+const WINDOW_BYTES: u32 = 4096;
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+const MOST_STREAMS: u32 = 4;
+
+/// Messages as they come from the socket: two bytes of length each, then anything.
+pub fn frames(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut victim = Victim::new(&mut choices);
+    while !choices.is_empty() {
+        let length = choices.number();
+        let message = choices.bytes(length);
+        match victim.side {
+            Side::Relay => {
+                if let Ok(message) = proto::AgentMessage::decode(message) {
+                    victim.hear_agent(message);
+                }
+            }
+            Side::Agent => {
+                if let Ok(message) = proto::RelayMessage::decode(message) {
+                    victim.hear_relay(message);
+                }
+            }
+        }
+        victim.act(&mut choices);
+    }
+}
+
+/// Frames that decode, so that more of them reach the state machine.
+pub fn structured(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut victim = Victim::new(&mut choices);
+    while !choices.is_empty() {
+        let frames = choices.below(8);
+        match victim.side {
+            Side::Relay => {
+                let message = proto::AgentMessage {
+                    control: agent_control(&mut choices).into_iter().collect(),
+                    responses: (0..frames).map(|_| response(&mut choices)).collect(),
+                };
+                victim.hear_agent(message);
+            }
+            Side::Agent => {
+                let message = proto::RelayMessage {
+                    control: relay_control(&mut choices).into_iter().collect(),
+                    requests: (0..frames).map(|_| request(&mut choices)).collect(),
+                };
+                victim.hear_relay(message);
+            }
+        }
+        victim.act(&mut choices);
+    }
+}
+
+/// The side that is attacked, and a program around it that does what programs do.
+struct Victim {
+    side: Side,
+    link: Link,
+    clock: Clock,
+    handles: Vec<StreamHandle>,
+}
+
+impl Victim {
+    fn new(choices: &mut Choices<'_>) -> Self {
+        let side = match choices.byte() % 2 {
+            0 => Side::Relay,
+            _ => Side::Agent,
+        };
+        let clock = Clock::start();
+        let limits = Limits {
+            max_body_frame_bytes: 1024,
+            initial_window_bytes: WINDOW_BYTES,
+            max_concurrent_streams: MOST_STREAMS,
+            ..Limits::default()
+        };
+        let link = Link::new(
+            &Settings {
+                side,
+                limits,
+                greeting_timeout: Duration::from_secs(10),
+                heartbeat_interval: Duration::from_secs(10),
+                stream_limits: (side == Side::Relay).then_some(StreamLimits {
+                    first_byte: Duration::from_secs(30),
+                    gap: Duration::from_secs(30),
+                }),
+            },
+            clock.0,
+        );
+        // Half of the time the greeting is over already.
+        if side == Side::Relay && choices.byte() % 2 == 0 {
+            link.welcome(
+                Welcome {
+                    session_id: "session".to_owned(),
+                    protocol_version: 1,
+                    limits,
+                    heartbeat_interval: Duration::from_secs(10),
+                    build: String::new(),
+                },
+                clock.0,
+            );
+        }
+        Self {
+            side,
+            link,
+            clock,
+            handles: Vec::new(),
+        }
+    }
+
+    fn hear_agent(&mut self, message: proto::AgentMessage) {
+        self.hear(c2l_tunnel::wire::decode_agent(message));
+    }
+
+    fn hear_relay(&mut self, message: proto::RelayMessage) {
+        self.hear(c2l_tunnel::wire::decode_relay(message));
+    }
+
+    fn hear(&mut self, batch: Result<c2l_tunnel::Batch, ProtocolError>) {
+        let Ok(batch) = batch else { return };
+        match self.link.receive(batch, self.clock.0) {
+            Ok(notable) => assert!(notable.len() <= 4, "at most one of each kind"),
+            Err(_) => assert!(matches!(self.link.phase(), Phase::Closed(_))),
+        }
+        let limits = 2 * MOST_STREAMS as usize;
+        assert!(self.link.active_streams() <= limits.max(self.handles.len()));
+    }
+
+    fn act(&mut self, choices: &mut Choices<'_>) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let now = self.clock.0;
+        match choices.below(16) {
+            0 if self.side == Side::Relay => {
+                self.handles.extend(self.link.open(head(choices), now).ok());
+            }
+            0 => {
+                if let Poll::Ready(Some((_, handle))) = self.link.poll_accept(cx) {
+                    self.handles.push(handle);
+                }
+            }
+            1 | 2 => {
+                if let Poll::Ready(Some(batch)) = self.link.poll_transmit(cx) {
+                    assert!(!batch.is_empty());
+                }
+            }
+            3 => {
+                self.clock
+                    .pass(Duration::from_millis(choices.number() as u64));
+                let _ = self.link.tick(self.clock.0, cx);
+            }
+            4 if !self.handles.is_empty() => {
+                let place = choices.below(self.handles.len());
+                drop(self.handles.swap_remove(place));
+            }
+            action if !self.handles.is_empty() => {
+                let place = choices.below(self.handles.len());
+                use_stream(&self.handles[place], self.side, action, now, cx, choices);
+            }
+            _ => {}
+        }
+        // What the peer sends is bound by the window that it was given in the welcome, at most this one.
+        let window = match self.side {
+            Side::Relay => WINDOW_BYTES as usize,
+            Side::Agent => 16 * 1024 * 1024,
+        };
+        let most = self.link.active_streams() * (window + SEND_BUFFER_BYTES);
+        assert!(self.link.held_bytes() <= most, "more held than promised");
+    }
+}
+
+fn use_stream(
+    handle: &StreamHandle,
+    side: Side,
+    action: usize,
+    now: std::time::Instant,
+    cx: &mut Context<'_>,
+    choices: &mut Choices<'_>,
+) {
+    // Whatever comes of it: a stream that has failed says so, and that is all right here.
+    match action {
+        5 | 6 => drop(handle.poll_body(now, cx)),
+        7 if side == Side::Relay => drop(handle.poll_answer(cx)),
+        7 => drop(handle.ask_for_body()),
+        8 if side == Side::Agent => drop(handle.answer(ResponseHead {
+            status: StatusCode::from_u16(100 + choices.below(900) as u16).unwrap_or_default(),
+            headers: HeaderMap::new(),
+            is_whole: choices.byte() % 4 == 0,
+        })),
+        9 | 10 => drop(handle.send_body(&mut Bytes::from(vec![7; choices.number()]), now)),
+        11 => drop(handle.send_end(HeaderMap::new())),
+        12 => drop(handle.poll_capacity(cx)),
+        13 => drop(handle.poll_fault(cx)),
+        _ => {
+            let _ = handle.take_trailers();
+        }
+    }
+}
+
+fn head(choices: &mut Choices<'_>) -> RequestHead {
+    RequestHead {
+        method: Method::POST,
+        target: http::uri::PathAndQuery::from_static("/api/chat"),
+        headers: HeaderMap::new(),
+        is_whole: choices.byte() % 2 == 0,
+        expects_continue: false,
+        request_id: String::new(),
+        scopes: Scopes::default(),
+    }
+}
+
+fn fields(choices: &mut Choices<'_>) -> Vec<proto::Header> {
+    let count = match choices.below(32) {
+        0 => 300,
+        few => few % 3,
+    };
+    let field = proto::Header {
+        name: Bytes::copy_from_slice(choices.bytes(1)),
+        value: Bytes::from(vec![b'v'; choices.below(256)]),
+    };
+    vec![field; count]
+}
+
+/// Mostly near those that exist.
+fn stream_id(choices: &mut Choices<'_>) -> u64 {
+    match choices.below(64) {
+        63 => u64::MAX,
+        62 => choices.number() as u64,
+        near => near as u64 / 4,
+    }
+}
+
+fn body(choices: &mut Choices<'_>) -> Bytes {
+    Bytes::from(vec![b'b'; choices.below(1100)])
+}
+
+fn reset(choices: &mut Choices<'_>) -> proto::Reset {
+    proto::Reset {
+        kind: i32::from(choices.byte()) - 8,
+        origin: i32::from(choices.byte()) - 8,
+        message: "\u{1b}[31m".repeat(choices.below(200)),
+        is_retry_safe: choices.byte() % 2 == 0,
+    }
+}
+
+fn window(choices: &mut Choices<'_>) -> proto::Window {
+    let credit_bytes = match choices.below(16) {
+        0 => u32::MAX,
+        1 => 0,
+        2 => 1 << 30,
+        _ => choices.number() as u32,
+    };
+    proto::Window { credit_bytes }
+}
+
+fn response(choices: &mut Choices<'_>) -> proto::TunnelResponse {
+    use proto::tunnel_response::Frame;
+    proto::TunnelResponse {
+        stream_id: stream_id(choices),
+        frame: match choices.below(16) {
+            0 => None,
+            1 => Some(Frame::Informational(proto::Informational {
+                status: 99 + choices.below(3) as u32,
+            })),
+            2..=4 => Some(Frame::Head(proto::ResponseHead {
+                status: 200 + choices.number() as u32 % 512,
+                headers: fields(choices),
+                is_whole: choices.byte() % 4 == 0,
+            })),
+            5..=9 => Some(Frame::Body(body(choices))),
+            10 | 11 => Some(Frame::End(proto::End {
+                trailers: fields(choices),
+            })),
+            12 | 13 => Some(Frame::Reset(reset(choices))),
+            _ => Some(Frame::Window(window(choices))),
+        },
+    }
+}
+
+fn request(choices: &mut Choices<'_>) -> proto::TunnelRequest {
+    use proto::tunnel_request::Frame;
+    proto::TunnelRequest {
+        stream_id: stream_id(choices),
+        frame: match choices.below(16) {
+            0 => None,
+            1..=4 => Some(Frame::Head(proto::RequestHead {
+                method: "POST".to_owned(),
+                path_and_query: Bytes::from_static(b"/v1/models?a=b#c"),
+                headers: fields(choices),
+                is_whole: choices.byte() % 2 == 0,
+                expects_continue: false,
+                request_id: String::new(),
+                scopes: vec![i32::from(choices.byte())],
+            })),
+            5..=9 => Some(Frame::Body(body(choices))),
+            10 | 11 => Some(Frame::End(proto::End {
+                trailers: fields(choices),
+            })),
+            12 | 13 => Some(Frame::Reset(reset(choices))),
+            _ => Some(Frame::Window(window(choices))),
+        },
+    }
+}
+
+fn heartbeat(choices: &mut Choices<'_>) -> proto::Heartbeat {
+    proto::Heartbeat {
+        sequence: u64::MAX - u64::from(choices.byte()),
+        acknowledged: choices.number() as u64,
+    }
+}
+
+fn go_away(choices: &mut Choices<'_>) -> proto::GoAway {
+    proto::GoAway {
+        message: String::new(),
+        grace_ms: u32::MAX >> choices.below(32),
+    }
+}
+
+fn agent_control(choices: &mut Choices<'_>) -> Option<proto::AgentControl> {
+    use proto::agent_control::Control;
+    let control = match choices.below(32) {
+        0 => Control::Hello(proto::Hello {
+            protocol_version: 1,
+            device_id: Bytes::from(vec![0; 16]),
+            ..proto::Hello::default()
+        }),
+        1..=3 => Control::Heartbeat(heartbeat(choices)),
+        4 => Control::GoAway(go_away(choices)),
+        5 => Control::TokenRenewal(proto::TokenRenewal {
+            token: "t".repeat(choices.number()),
+        }),
+        _ => return None,
+    };
+    Some(proto::AgentControl {
+        control: Some(control),
+    })
+}
+
+fn relay_control(choices: &mut Choices<'_>) -> Option<proto::RelayControl> {
+    use proto::relay_control::Control;
+    let control = match choices.below(8) {
+        0 | 1 => Control::Welcome(proto::Welcome {
+            protocol_version: 1,
+            limits: Some(proto::Limits {
+                max_body_frame_bytes: 1024 + choices.number() as u32,
+                initial_window_bytes: 1024 + choices.number() as u32,
+                max_concurrent_streams: 1 + choices.below(4) as u32,
+                max_message_bytes: 1024 * 1024,
+            }),
+            heartbeat_interval_ms: 9 + choices.number() as u32,
+            ..proto::Welcome::default()
+        }),
+        2 => Control::Heartbeat(heartbeat(choices)),
+        3 if choices.byte() % 8 == 0 => Control::GoAway(go_away(choices)),
+        _ => return None,
+    };
+    Some(proto::RelayControl {
+        control: Some(control),
+    })
+}
