@@ -1,6 +1,6 @@
 //! How an agent fails, by what failed.
 //!
-//! Invariant: no value here holds a token. [`Error`] is what ends the agent; a [`Setback`] only ends an attempt or a
+//! Invariant: no value here holds a token. [`Error`] is what ends the agent; a `Setback` only ends an attempt or a
 //! session, and is tried again.
 
 use std::{io, path::PathBuf, time::Duration};

@@ -5,13 +5,13 @@
 //!
 //! Life of a session:
 //!
-//! 1. [`supervisor`] fetches the token, asks for a session, and waits with jitter when one is lost.
-//! 2. [`dialer`] reaches the relay: TCP, TLS, HTTP/2, and the gRPC stub on top.
-//! 3. [`session`] greets, moves messages both ways, keeps time, and hands each new stream on.
-//! 4. [`forward`] judges one request, sends it to the upstream and streams the answer back.
+//! 1. `supervisor` fetches the token, asks for a session, and waits with jitter when one is lost.
+//! 2. `dialer` reaches the relay: TCP, TLS, HTTP/2, and the gRPC stub on top.
+//! 3. `session` greets, moves messages both ways, keeps time, and hands each new stream on.
+//! 4. `forward` judges one request, sends it to the upstream and streams the answer back.
 //! 5. [`status`] tells whoever watches where all this stands.
 //!
-//! Read next: [`Agent`], then [`supervisor`].
+//! Read next: [`Agent`], then `supervisor`.
 
 pub mod config;
 mod dialer;

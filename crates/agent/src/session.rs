@@ -245,6 +245,12 @@ impl Session<'_> {
 
     fn take_in_control(&mut self, control: Control) {
         match control {
+            Control::Welcome(welcome) if welcome.protocol_version != PROTOCOL_VERSION => {
+                let version = welcome.protocol_version;
+                let message = format!("the relay speaks version {version} of the protocol");
+                self.verdict = Some(RpcStatus::failed_precondition(message));
+                self.link.close(CloseReason::ConnectionLost);
+            }
             Control::Welcome(welcome) => {
                 let since = Instant::now();
                 self.open = Some(since);

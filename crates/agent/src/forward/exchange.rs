@@ -123,8 +123,7 @@ impl Forwarder {
             let sent = self.send_body(&mut connection, stream, signals, body, record);
             sent.await?;
         }
-        // The connection sees the end of the answer, too, and whether anything stands behind it.
-        poll_fn(|cx| Poll::Ready(connection.poll_move(cx))).await;
+        connection.look_behind_the_answer().await;
         self.pool.give_back(connection);
         Ok(())
     }

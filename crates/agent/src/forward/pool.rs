@@ -240,6 +240,15 @@ impl Connection {
         }
     }
 
+    /// Sees the end of the answer, too, and whether anything stands behind it. Does not wait.
+    pub(super) async fn look_behind_the_answer(&mut self) {
+        poll_fn(|cx| {
+            self.poll_move(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Queues a request; [`Self::poll_move`] writes it.
     pub(super) fn send(&mut self, request: Request<RequestBody>) -> PendingAnswer {
         Box::pin(self.sender.try_send_request(request))
