@@ -82,13 +82,15 @@ pub(crate) enum Shown {
     Agent(Typed<Agent>),
     /// Those of `c2l dev`
     Dev(Typed<Dev>),
+    /// Those of `c2l token issue`
+    Token(Typed<Token>),
 }
 
 /// Which tables a command takes its settings from.
 pub(crate) trait Takes {
     /// Those of every command, with this command's defaults.
     const GENERAL: &'static Table = &general::TABLE;
-    /// Its own, in the order of `--help` and `config show`.
+    /// Its own, in the order of `config show`; `--help` begins with the last, which is the command's very own.
     const TABLES: &'static [&'static Table];
     /// Whether the flags may stand after any subcommand.
     const IS_GLOBAL: bool = false;
@@ -161,13 +163,17 @@ impl<C> fmt::Debug for Typed<C> {
 fn settings<C: Takes>() -> impl Iterator<Item = &'static Setting> {
     C::TABLES
         .iter()
+        .rev()
         .flat_map(|table| table.settings)
         .filter(|setting| setting.reach != Reach::EnvironmentOnly)
 }
 
 impl<C: Takes> clap::Args for Typed<C> {
     fn augment_args(command: ClapCommand) -> ClapCommand {
-        command.args(settings::<C>().map(|setting| argument(setting).global(C::IS_GLOBAL)))
+        let heading = C::IS_GLOBAL.then_some("Options of every command");
+        let arguments = settings::<C>()
+            .map(|setting| argument(setting).global(C::IS_GLOBAL).help_heading(heading));
+        command.args(arguments)
     }
 
     fn augment_args_for_update(command: ClapCommand) -> ClapCommand {

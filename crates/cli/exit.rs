@@ -14,12 +14,13 @@ use crate::{logging::escaped, settings::Mistakes};
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended as asked
-  1  failed; the last line on stderr says why
-  2  a mistake in flags, environment or file; nothing was started
-  3  token refused: the relay does not take it, or there is none to be had
-  4  replaced: another agent with this device name has connected
-  5  incompatible: relay and agent speak no common version of the protocol";
+  0    ended as asked
+  1    failed; the last line on stderr says why
+  2    a mistake in flags, environment or file; nothing was started
+  3    token refused: the relay does not take it, or there is none to be had
+  4    replaced: another agent with this device name has connected
+  5    incompatible: relay and agent speak no common version of the protocol
+  130  ended at once by a second signal, with work unfinished";
 
 const FAILED: u8 = 1;
 const CONFIGURATION: u8 = 2;

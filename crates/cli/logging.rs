@@ -4,8 +4,9 @@
 //! event, an escape sequence could do worse.
 
 use std::{
+    any::Any,
     borrow::Cow,
-    fmt::{self, Write as _},
+    fmt,
     io::{self, IsTerminal as _},
     panic, thread,
 };
@@ -64,14 +65,17 @@ where
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string);
     let place = place.as_deref().unwrap_or("an unknown place");
-    // A literal holds no value.
-    let message = info.payload().downcast_ref::<&'static str>().copied();
     error!(
         at = place,
         thread = thread::current().name().unwrap_or("unnamed"),
-        message_literal = message,
+        literal = literal(info.payload()),
         "a task panicked: this is a defect of ours, please report it"
     );
+}
+
+/// The message of a panic where it is a literal: that holds no value.
+fn literal(payload: &(dyn Any + Send)) -> Option<&'static str> {
+    payload.downcast_ref::<&'static str>().copied()
 }
 
 /// `text` with its control characters written out: `\n`, `\u{1b}`.
@@ -213,6 +217,15 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["path"], "a\u{9b}\n\"b");
         assert_eq!(value["message"], "said");
+    }
+
+    #[test]
+    fn what_a_panic_formats_is_not_logged() {
+        let payload = panic::catch_unwind(|| panic!("a literal")).unwrap_err();
+        assert_eq!(literal(payload.as_ref()), Some("a literal"));
+        let secret = "hunter2";
+        let payload = panic::catch_unwind(|| panic!("formatted {secret}")).unwrap_err();
+        assert_eq!(literal(payload.as_ref()), None);
     }
 
     #[test]

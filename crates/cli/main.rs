@@ -29,7 +29,9 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::warn;
 
 use crate::{
-    args::{Agent, Cli, Command, ConfigCommand, Dev, Relay, Shown, Takes, TokenCommand, Typed},
+    args::{
+        Agent, Cli, Command, ConfigCommand, Dev, Relay, Shown, Takes, Token, TokenCommand, Typed,
+    },
     settings::{Environment, Flags, Mistakes, Values, agent, dev, general, relay, token},
 };
 
@@ -123,11 +125,13 @@ fn show(general: &Flags, command: Option<Shown>) -> anyhow::Result<()> {
         Some(Shown::Relay(typed)) => vec![shown(general, typed, relay::read)],
         Some(Shown::Agent(typed)) => vec![shown(general, typed, agent::read)],
         Some(Shown::Dev(typed)) => vec![shown(general, typed, dev::read)],
+        Some(Shown::Token(typed)) => vec![shown(general, typed, token::read)],
         None => vec![
             shown(general, Typed::<Relay>::nothing(), relay::read),
-            // What an agent lacks is no mistake on a machine that may never run one.
+            // What an agent lacks is no mistake on a machine that may never run one; a token is always for someone.
             shown(general, Typed::<Agent>::nothing(), |_| None::<()>),
             shown(general, Typed::<Dev>::nothing(), dev::read),
+            shown(general, Typed::<Token>::nothing(), |_| None::<()>),
         ],
     };
     let text: String = commands::config_show::render(shown.iter().map(|(text, _)| text));

@@ -30,7 +30,7 @@ pub(crate) async fn run(settings: RelaySettings) -> anyhow::Result<()> {
         has_tls = config.tls.is_some(),
         key = key.key_id(),
         build = build_info::build(),
-        "relay listening"
+        "relay starting"
     );
     if config.tls.is_none() && !address.ip().is_loopback() {
         warn!(%address, "clear text: tokens and prompts can be read on the way, unless a proxy in front adds TLS");

@@ -57,6 +57,9 @@ pub(crate) struct Table {
 impl Table {
     /// How the file spells `setting`: `relay.listen`. The section's name is not said twice (`log.level`).
     pub(crate) fn path_of(&self, setting: &Setting) -> String {
+        if setting.reach == Reach::NotInFile {
+            return setting.name.to_owned();
+        }
         let key = setting.name.strip_prefix(self.section).unwrap_or_default();
         match (self.section, key.strip_prefix('-')) {
             ("", _) => setting.name.to_owned(),
@@ -181,7 +184,7 @@ impl Setting {
         format!("{} [env: {variable}]{default}", self.doc)
     }
 
-    fn split(&self, text: &str) -> Vec<String> {
+    pub(crate) fn split(&self, text: &str) -> Vec<String> {
         match self.form {
             Form::Switch | Form::One(_) => vec![text.to_owned()],
             Form::Many(_) => text
@@ -233,11 +236,6 @@ impl Entry {
     pub(crate) fn effective(&self) -> Option<&Given> {
         self.given.first()
     }
-
-    fn is_set(&self) -> bool {
-        self.effective()
-            .is_some_and(|given| given.source != Source::Default)
-    }
 }
 
 /// The settings of one command, and what is wrong with them.
@@ -271,7 +269,7 @@ impl Values {
                         texts: texts.clone(),
                         source: Source::Flag(setting.name),
                     }),
-                    values.from_environment(setting, environment),
+                    values.read_variable(setting, environment),
                     file.given.remove(&table.path_of(setting)),
                     fallback(setting),
                 ];
@@ -286,7 +284,7 @@ impl Values {
     }
 
     /// An empty variable is as good as none: that is how a compose file says "not set".
-    fn from_environment(
+    fn read_variable(
         &mut self,
         setting: &'static Setting,
         environment: Environment<'_>,
@@ -345,11 +343,6 @@ impl Values {
             .iter()
             .find(|entry| entry.setting.name == name)
             .expect("only settings of the command's own tables are asked for")
-    }
-
-    /// Whether someone set it, in whatever way.
-    fn is_set(&self, name: &str) -> bool {
-        self.entry(name).is_set()
     }
 
     /// Parses what every source says of `name`, and answers with what counts. A bad value is a mistake even where
