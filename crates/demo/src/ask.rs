@@ -215,7 +215,6 @@ pub(crate) async fn bytes(
             return Err(Unread::Early(StatusCode::PAYLOAD_TOO_LARGE));
         }
     }
-    debug_assert!(body.is_end_stream());
     exchange.body_complete();
     Ok(whole)
 }

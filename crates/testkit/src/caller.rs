@@ -1,15 +1,25 @@
 //! Callers: a small HTTP client that sees every piece, and a raw connection for what no client would send.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::mpsc,
     task::JoinHandle,
 };
 
@@ -23,6 +33,7 @@ pub type RequestBody = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 pub struct Caller {
     address: SocketAddr,
     token: Option<String>,
+    is_http2: bool,
 }
 
 impl Caller {
@@ -32,6 +43,7 @@ impl Caller {
         Self {
             address,
             token: Some(token.into()),
+            is_http2: false,
         }
     }
 
@@ -41,7 +53,15 @@ impl Caller {
         Self {
             address,
             token: None,
+            is_http2: false,
         }
+    }
+
+    /// The same caller, over HTTP/2 in clear (prior knowledge).
+    #[must_use]
+    pub fn over_http2(mut self) -> Self {
+        self.is_http2 = true;
+        self
     }
 
     /// A request with this caller's token.
@@ -76,17 +96,33 @@ impl Caller {
             .await
             .expect("a connection");
         stream.set_nodelay(true).expect("no delay");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(async move {
-            // How it ends is seen by the body.
-            let _ = connection.await;
-        });
+        let io = TokioIo::new(stream);
         let limit = 6 * PATIENCE;
-        let response = within(limit, "an answer", sender.send_request(request)).await?;
+        // Dropped with this future: a caller who gives up leaves at once.
+        let (response, connection) = if self.is_http2 {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+            let connection = AbortOnDrop::spawn(connection);
+            let sending = sender.send_request(self.for_http2(request));
+            (within(limit, "an answer", sending).await?, connection)
+        } else {
+            let (mut sender, connection) = http1::handshake(io).await?;
+            let connection = AbortOnDrop::spawn(connection);
+            let sending = sender.send_request(request);
+            (within(limit, "an answer", sending).await?, connection)
+        };
         Ok(Answer {
             response,
-            connection: AbortOnDrop(connection),
+            connection,
         })
+    }
+
+    /// HTTP/2 names the host beside the path, not in a field.
+    fn for_http2(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
+        request.headers_mut().remove("host");
+        let target = request.uri().path_and_query().expect("a path").to_string();
+        let uri = format!("http://{}{target}", self.address);
+        *request.uri_mut() = uri.parse().expect("a URL");
+        request
     }
 
     /// `GET`.
@@ -136,8 +172,40 @@ pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
         .boxed()
 }
 
+/// A body that goes out piece by piece, as they are put in; it ends when the sender is dropped.
+#[must_use]
+pub fn upload() -> (mpsc::Sender<Bytes>, RequestBody) {
+    let (sender, pieces) = mpsc::channel(1);
+    let body = Upload(pieces).map_err(|never| match never {}).boxed();
+    (sender, body)
+}
+
+struct Upload(mpsc::Receiver<Bytes>);
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.0.poll_recv(cx);
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
 #[derive(Debug)]
 struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    fn spawn(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> Self {
+        Self(tokio::spawn(async move {
+            // How it ends is seen by the body.
+            let _ = connection.await;
+        }))
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -184,7 +252,8 @@ impl Answer {
             match frame.transpose()? {
                 None => return Ok(None),
                 Some(frame) => {
-                    if let Ok(data) = frame.into_data() {
+                    // The empty frame that ends an HTTP/2 stream is no piece.
+                    if let Some(data) = frame.into_data().ok().filter(|data| !data.is_empty()) {
                         return Ok(Some(data));
                     }
                 }

@@ -8,7 +8,7 @@ use c2l_proto::tunnel::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming, transport::Channel};
+use tonic::{Request, Status, Streaming, metadata::MetadataMap, transport::Channel};
 
 use crate::{PATIENCE, within};
 
@@ -29,6 +29,24 @@ impl FakeAgent {
     /// # Panics
     /// When there is no relay.
     pub async fn dial(relay: SocketAddr, token: &str) -> Result<Self, Status> {
+        let value = format!("Bearer {token}").parse().expect("a header");
+        Self::dial_with(relay, |metadata| {
+            metadata.insert("authorization", value);
+        })
+        .await
+    }
+
+    /// Opens the call with these metadata alone; nothing is said yet.
+    ///
+    /// # Errors
+    /// The status with which the relay refused.
+    ///
+    /// # Panics
+    /// When there is no relay.
+    pub async fn dial_with(
+        relay: SocketAddr,
+        describe: impl FnOnce(&mut MetadataMap),
+    ) -> Result<Self, Status> {
         let channel = Channel::from_shared(format!("http://{relay}"))
             .expect("a URL")
             .connect()
@@ -36,8 +54,7 @@ impl FakeAgent {
             .expect("a connection");
         let (sender, receiver) = mpsc::channel(64);
         let mut request = Request::new(ReceiverStream::new(receiver));
-        let value = format!("Bearer {token}").parse().expect("a header");
-        request.metadata_mut().insert("authorization", value);
+        describe(request.metadata_mut());
         let response = TunnelServiceClient::new(channel).connect(request).await?;
         Ok(Self {
             sender,

@@ -6,14 +6,23 @@
 mod agent;
 mod caller;
 mod fake_agent;
+pub mod http2;
+mod logs;
+mod played;
+pub mod program;
+mod proxy;
 mod relay;
 pub mod tokens;
 mod upstream;
 mod waiting;
 
 pub use agent::TestAgent;
-pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, full};
+pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, full, upload};
 pub use fake_agent::FakeAgent;
+pub use logs::CapturedLog;
+pub use played::{PlayedConnection, PlayedUpstream};
+pub use program::Program;
+pub use proxy::{Loss, TestProxy};
 pub use relay::TestRelay;
 pub use upstream::{RawUpstream, TestUpstream};
 pub use waiting::{eventually, within};

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    PATIENCE,
+    Caller, PATIENCE, eventually,
     tokens::{self, Token},
     within,
 };
@@ -115,6 +115,32 @@ impl TestRelay {
     #[must_use]
     pub fn agent_token(&self, user: &str) -> String {
         self.sign(&tokens::agent(user))
+    }
+
+    /// What the operators' port says of this counter or gauge.
+    ///
+    /// # Panics
+    /// When it has none of this name.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = Caller::anonymous(self.ops_address).get("/metrics").await;
+        let page = page.text().await;
+        let value = page.lines().find_map(|line| {
+            let (said, value) = line.rsplit_once(' ')?;
+            (said == name).then(|| value.parse().ok())?
+        });
+        value.unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
+    /// Waits until this gauge has this value. The clean-up behind an exchange is announced to nobody.
+    ///
+    /// # Panics
+    /// When it has another one for too long.
+    pub async fn metric_becomes(&self, name: &str, wanted: u64) {
+        let what = format!("{name} becomes {wanted}");
+        eventually(PATIENCE, &what, async || {
+            (self.metric(name).await == wanted).then_some(())
+        })
+        .await;
     }
 
     /// Begins the shutdown without waiting for it.

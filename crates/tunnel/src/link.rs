@@ -255,6 +255,16 @@ impl StreamHandle {
         polled.unwrap_or_else(Poll::Ready)
     }
 
+    /// Says that every byte of the answer's announced length is here; the relay's side. When the handle is dropped, the
+    /// end that is still on its way is taken for what it is instead of being answered with a reset.
+    pub fn await_end(&self) {
+        // A stream that is gone has no end to wait for.
+        let _ = self
+            .link
+            .lock()
+            .with_stream(self.id, |stream| stream.is_end_awaited = true);
+    }
+
     /// Ends the stream in both directions and tells the peer why, unless it is over already.
     pub fn reset(&self, fault: Fault) {
         self.link.lock().reset(self.id, fault);

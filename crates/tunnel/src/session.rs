@@ -405,6 +405,9 @@ impl Session {
             Frame::End(trailers) => {
                 stream.receive_end(id, trailers)?;
                 stream.moved_at = now;
+                if self.side == Side::Relay && stream.is_detached {
+                    self.forget(id);
+                }
             }
             Frame::Reset(fault) => {
                 if self.side == Side::Relay && stream.incoming.state == Direction::Ended {
@@ -520,7 +523,7 @@ impl Session {
             };
             written += self.write_turn(id, &mut batch.frames);
         }
-        if self.go_away.is_some() {
+        if self.go_away.is_some() && !self.streams.values().any(|s| s.outgoing.head.is_some()) {
             batch.control.extend(self.go_away.take());
         }
         batch
@@ -744,9 +747,13 @@ impl Session {
             stream.incoming.state = Direction::Body;
             stream.incoming.body.clear();
         }
+        let is_detached = stream.is_detached;
         stream.fail(fault.clone());
         if is_known {
             self.queue_reset(id, fault);
+        }
+        if is_detached {
+            self.forget(id);
         }
     }
 
@@ -959,6 +966,11 @@ impl Session {
         if !stream.is_over() {
             let is_answered = stream.outgoing.state == Direction::Ended;
             match self.side {
+                Side::Relay if is_answered && stream.is_end_awaited => {
+                    stream.is_detached = true;
+                    stream.incoming.body.clear();
+                    return;
+                }
                 Side::Relay => self.reset(id, Fault::caller_gone()),
                 Side::Agent if !is_answered => self.reset(id, given_up()),
                 Side::Agent if stream.has_output() => {
@@ -984,6 +996,13 @@ impl Session {
                 queue.retain(|id| self.streams.contains_key(id));
             }
         }
+    }
+
+    /// Entries of all queues together.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        let ids = self.windows.len() + self.small_turns.len() + self.turns.len();
+        ids + self.control.len() + self.resets.len() + self.arrivals.len()
     }
 
     // ---- wakers

@@ -95,6 +95,8 @@ pub(crate) struct Stream {
     pub(crate) fault: Option<Fault>,
     /// The handle is gone; what is queued still goes out, then the stream is forgotten.
     pub(crate) is_detached: bool,
+    /// The consumer has every byte that was announced; only the end is missing, and is no longer waited for.
+    pub(crate) is_end_awaited: bool,
     /// Already in the writer's round.
     pub(crate) is_in_turn: bool,
     /// Already in the list of windows to write.
@@ -131,6 +133,7 @@ impl Stream {
             },
             fault: None,
             is_detached: false,
+            is_end_awaited: false,
             is_in_turn: false,
             is_window_due: false,
             moved_at: now,

@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::{Body as _, Frame};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{
     Forwarder,
@@ -221,6 +221,9 @@ impl Forwarder {
                 Ok(piece) => {
                     record.downloaded_bytes += piece.len() as u64;
                     send_piece(connection, stream, piece).await?;
+                    if body.is_end_stream() {
+                        break; // of announced length: its end shares the message with its last piece
+                    }
                 }
                 Err(frame) => {
                     if let Ok(fields) = frame.into_trailers() {
@@ -424,7 +427,7 @@ impl Record {
 
     fn log(&self, result: &Result<(), Failure>, signals: &Signals) {
         let fault = result.as_ref().err().map(Failure::fault);
-        info!(
+        debug!(
             method = %self.method,
             route = self.route,
             status = self.status.map(|status| status.as_u16()),

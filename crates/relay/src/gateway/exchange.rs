@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
+use tracing::Level;
 
 use crate::{error::Dialect, gateway::admission::Permit, metrics::Metrics};
 
@@ -119,7 +120,15 @@ impl Drop for Record {
                 (kind.as_str(), origin.as_str())
             }
         };
-        tracing::info!(
+        // What went well, or wrong at the caller's, is of interest one by one only to who debugs.
+        let is_notable = outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
+        let level = if is_notable {
+            Level::INFO
+        } else {
+            Level::DEBUG
+        };
+        event_at!(
+            level,
             request_id = %self.request_id,
             user = %self.user,
             device = %self.device,
@@ -136,6 +145,14 @@ impl Drop for Record {
         );
     }
 }
+
+/// An event whose level is known only when it happens; the macros of `tracing` want a constant.
+macro_rules! event_at {
+    ($level:expr, $($fields:tt)*) => {
+        if $level == Level::INFO { tracing::info!($($fields)*) } else { tracing::debug!($($fields)*) }
+    };
+}
+use event_at;
 
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
@@ -376,6 +393,11 @@ impl Body for AnswerBody {
             Ok(Some(piece)) => {
                 this.exchange.record.bytes_toward_caller += piece.len() as u64;
                 this.tear.passed(&piece);
+                if this.declared_bytes == Some(this.exchange.record.bytes_toward_caller) {
+                    // The HTTP library is done here and drops this body: the answer is whole all the same.
+                    this.exchange.record.complete();
+                    this.exchange.stream.await_end();
+                }
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Ok(None) => {

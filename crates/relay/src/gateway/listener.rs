@@ -9,10 +9,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -31,7 +28,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Relay, gateway, gateway::timed_io::TimedIo};
+use crate::{
+    Relay, gateway,
+    gateway::{idleness::Requests, timed_io::TimedIo},
+};
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -145,12 +145,19 @@ where
     let Ok(Ok((is_http2, read_ahead))) = first else {
         return; // nothing was asked: nothing to answer
     };
-    let io = TokioIo::new(TimedIo::new(stream, read_ahead, relay.config.gap_timeout));
-    let active = Arc::new(Requests::default());
+    let head_limit = (!is_http2).then_some(relay.config.head_timeout);
+    let requests = Arc::new(Requests::new(relay.config.idle_timeout, head_limit));
+    let io = TimedIo::new(
+        stream,
+        read_ahead,
+        relay.config.gap_timeout,
+        Arc::clone(&requests),
+    );
+    let io = TokioIo::new(io);
     let service = {
-        let (relay, active) = (Arc::clone(relay), Arc::clone(&active));
+        let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
         service_fn(move |request| {
-            let guard = Active::enter(&active);
+            let guard = requests.enter();
             let relay = Arc::clone(&relay);
             async move {
                 let response = gateway::serve(relay, request).await;
@@ -158,12 +165,19 @@ where
             }
         })
     };
+    let closing = life.closing.clone();
+    // In order: the clock looks at what the connection has just done.
     let outcome = if is_http2 {
-        let connection = http2(relay, life.clone()).serve_connection(io, service);
+        let connection = http2(relay, life).serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
+            biased;
             outcome = connection.as_mut() => outcome,
-            () = idle_or(&life.closing, &active, relay.config.idle_timeout) => {
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = requests.idle() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -172,11 +186,13 @@ where
         let connection = http1(relay).serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
+            biased;
             outcome = connection.as_mut() => outcome,
-            () = life.closing.cancelled() => {
+            () = closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = requests.idle() => return,
         }
     };
     if let Err(error) = outcome {
@@ -205,7 +221,8 @@ fn http1(relay: &Relay) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(relay.config.head_timeout)
+        // Its clock starts with the end of the last answer, so it would be the idle limit, too. Ours knows the two apart.
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_header_size(relay.config.max_head_bytes)
         .half_close(false);
@@ -223,82 +240,4 @@ fn http2(relay: &Relay, life: Life) -> http2::Builder<Life> {
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(relay.config.max_head_bytes).unwrap_or(u32::MAX));
     builder
-}
-
-/// Returns when shutdown begins, or when the connection has had no request for the idle limit.
-async fn idle_or(closing: &CancellationToken, requests: &Requests, limit: Duration) {
-    let mut seen = 0;
-    let mut idle_halves = 0;
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => return,
-            () = sleep(limit / 2) => {}
-        }
-        let total = requests.total.load(Ordering::Relaxed);
-        let is_idle = requests.now.load(Ordering::Relaxed) == 0 && total == seen;
-        seen = total;
-        idle_halves = if is_idle { idle_halves + 1 } else { 0 };
-        if idle_halves >= 2 {
-            return;
-        }
-    }
-}
-
-/// The requests of one connection.
-#[derive(Debug, Default)]
-struct Requests {
-    now: AtomicUsize,
-    total: AtomicU64,
-}
-
-/// Counts a request of a connection until its answer's body is gone.
-#[derive(Debug)]
-struct Active(Arc<Requests>);
-
-impl Active {
-    fn enter(requests: &Arc<Requests>) -> Self {
-        requests.now.fetch_add(1, Ordering::Relaxed);
-        requests.total.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(requests))
-    }
-
-    fn around<B>(self, body: B) -> Counted<B> {
-        Counted {
-            body,
-            _active: self,
-        }
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A body that counts as a request under way while it lives.
-#[derive(Debug)]
-struct Counted<B> {
-    body: B,
-    _active: Active,
-}
-
-impl<B: http_body::Body + Unpin> http_body::Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -10,6 +10,7 @@ mod credential;
 mod exchange;
 mod headers;
 pub(crate) mod identity;
+mod idleness;
 pub(crate) mod listener;
 mod proxy;
 mod rest;
@@ -25,7 +26,7 @@ use std::{
 };
 
 use c2l_tunnel::{Fault, Kind, Origin};
-use http::{HeaderValue, Method, Request, Response, header, request};
+use http::{HeaderValue, Method, Request, Response, Version, header, request};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
@@ -46,6 +47,7 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// RFC 6750 §3.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Bearer realm=\"c2l\", error=\"invalid_token\"");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const PANIC_HOOK: &str = "x-c2l-test-panic";
 
 /// Answers one request. Dropping the future resets whatever it had opened.
@@ -88,7 +90,7 @@ async fn dispatch(
     request: Request<Incoming>,
     request_id: String,
 ) -> Response<GatewayBody> {
-    if is_grpc(request.headers()) {
+    if is_grpc(&request) {
         return match relay.grpc.clone().oneshot(request).await {
             Ok(response) => response.map(GatewayBody::Grpc),
             Err(never) => match never {},
@@ -96,6 +98,7 @@ async fn dispatch(
     }
     let (head, body) = request.into_parts();
     let dialect = Route::dialect_of(head.uri.path());
+    let version = head.version;
     let cors = cors::Grant::for_request(&relay.config.cors_origins, &head.headers);
     let mut record = Some(Record::new(
         request_id.clone(),
@@ -105,7 +108,15 @@ async fn dispatch(
     ));
     let mut response = match answer(relay, head, body, &cors, &mut record).await {
         Ok(response) => response,
-        Err(fault) => refusal(&fault, dialect, &request_id),
+        Err(fault) => {
+            let mut response = refusal(&fault, dialect, &request_id);
+            if fault.kind == Kind::InvalidRequest && version <= Version::HTTP_11 {
+                // A hop before us may see the end of this request elsewhere (RFC 9112 §11.2): what comes next on the
+                // connection is not to be taken for another one.
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            response
+        }
     };
     if let Some(mut record) = record {
         record.end_with(response.status());
@@ -147,10 +158,13 @@ async fn answer(
     outcome
 }
 
-fn is_grpc(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// gRPC is HTTP/2 alone. Over HTTP/1 the same content type is an ordinary request, with the checks of one.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn unforwarded_method() -> Fault {

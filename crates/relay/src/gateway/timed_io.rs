@@ -1,11 +1,12 @@
 //! The caller's connection with the bytes that were read ahead, and a limit on a write that does not move.
 //!
-//! Invariant: a peer that stops reading costs a bounded time. HTTP libraries wait for a blocked socket for ever; the
+//! What moves is noted in [`Requests`], which knows how long a connection has been of no use. Invariant: a peer that stops reading costs a bounded time. HTTP libraries wait for a blocked socket for ever; the
 //! body behind it is not even polled, so no limit inside of it could fire.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +17,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::gateway::idleness::Requests;
+
 /// A connection after its first bytes were looked at.
 #[derive(Debug)]
 pub(crate) struct TimedIo<T> {
@@ -23,15 +26,22 @@ pub(crate) struct TimedIo<T> {
     read_ahead: BytesMut,
     write_limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    requests: Arc<Requests>,
 }
 
 impl<T> TimedIo<T> {
-    pub(crate) fn new(inner: T, read_ahead: BytesMut, write_limit: Duration) -> Self {
+    pub(crate) fn new(
+        inner: T,
+        read_ahead: BytesMut,
+        write_limit: Duration,
+        requests: Arc<Requests>,
+    ) -> Self {
         Self {
             inner,
             read_ahead,
             write_limit,
             stalled: None,
+            requests,
         }
     }
 
@@ -43,6 +53,7 @@ impl<T> TimedIo<T> {
     ) -> Poll<io::Result<R>> {
         if polled.is_ready() {
             self.stalled = None;
+            self.requests.wrote();
             return polled;
         }
         let due = Instant::now() + self.write_limit;
@@ -64,8 +75,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimedIo<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read_ahead.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+            if buf.filled().len() > before {
+                self.requests.read();
+            }
+            return polled;
         }
+        self.requests.read();
         let length = self.read_ahead.len().min(buf.remaining());
         buf.put_slice(&self.read_ahead[..length]);
         self.read_ahead.advance(length);

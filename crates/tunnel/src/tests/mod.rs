@@ -1,1 +1,14 @@
-//! Tests
+//! Tests of the state machine as one side of a session sees it, against a scripted peer.
+//!
+//! Time is an argument, so limits are held to the millisecond; wakers count, so a lost wake-up is seen. Whole exchanges
+//! between two sides, in random order, are in `tests/fuzz.rs`.
+
+mod credit;
+mod drain;
+mod greeting;
+mod hostile;
+mod peer;
+mod streams;
+mod time;
+mod transmit;
+mod wire;
