@@ -5,11 +5,10 @@ The scripts that make and serve the model come from outside this repository; wit
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
-from product import Program, answers
+from product import Program, answers, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = pathlib.Path(os.environ.get("C2L_ENGINE_SCRIPTS", ROOT.parent / "shared" / "upstream"))
@@ -20,13 +19,6 @@ EMBED = ("embed", ["--embed"], ["--embed"])
 
 def is_available():
     return (SCRIPTS / "make_tiny_gguf.py").is_file() and (SCRIPTS / "serve_tiny.py").is_file()
-
-
-def free_port():
-    """A port that was free a moment ago: the engine takes a number, not a listener."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Engine(Program):

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,13 @@ def answers(url):
         return False
 
 
+def free_port():
+    """A port that was free a moment ago, for a program that takes a number and not a listener."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def end_on_sigterm():
     """Make SIGTERM leave by the same door as an error, so that the `with` blocks end what they started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -59,16 +67,20 @@ class Program:
         self.name = name
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self.stdout, self.stderr = self.folder / "stdout", self.folder / "stderr"
-        with open(self.stdout, "wb") as out, open(self.stderr, "wb") as err:
-            self.process = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=self.folder,
-                env=clean_environment(**environment),
-                start_new_session=True,
-            )
+        try:
+            with open(self.stdout, "wb") as out, open(self.stderr, "wb") as err:
+                self.process = subprocess.Popen(
+                    [str(part) for part in command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    cwd=self.folder,
+                    env=clean_environment(**environment),
+                    start_new_session=True,
+                )
+        except OSError:
+            shutil.rmtree(self.folder)
+            raise
 
     def __enter__(self):
         return self
@@ -111,7 +123,8 @@ class Dev(Program):
     def __init__(self, binary, upstream=None):
         # `data` is relative to the process's own folder, and goes with it.
         command = [binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", "data"]
-        command += ["--upstream", upstream] if upstream else []
+        # Without an upstream: an address where nothing answers, so that the demo model starts on any machine.
+        command += ["--upstream", upstream or f"http://127.0.0.1:{free_port()}"]
         super().__init__("c2l-dev", command)
         self.relay = self.credential = None
 

@@ -4,7 +4,6 @@
 //! (temperature, tools, images …) are accepted and ignored, as unknown ones are by Ollama.
 
 use http::{Request, StatusCode};
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -65,11 +64,10 @@ pub(crate) struct Options {
 
 impl Ask {
     pub(crate) fn model(&self) -> Result<Model, Refusal> {
-        let name = self
-            .model
-            .as_deref()
-            .or(self.name.as_deref())
-            .unwrap_or_default();
+        // The command line sends an empty `model` beside an older `name`.
+        let is_said = |name: &&str| !name.is_empty();
+        let model = self.model.as_deref().filter(is_said);
+        let name = model.or(self.name.as_deref()).unwrap_or_default();
         Ok(Model::parse(name)?)
     }
 

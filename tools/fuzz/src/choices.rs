@@ -44,6 +44,11 @@ impl<'a> Choices<'a> {
         }
     }
 
+    /// Yes, once in so many times.
+    pub fn one_in(&mut self, times: u8) -> bool {
+        self.byte().is_multiple_of(times)
+    }
+
     /// The next bytes, up to so many.
     pub fn bytes(&mut self, most: usize) -> &'a [u8] {
         let (taken, rest) = self.data.split_at(most.min(self.data.len()));

@@ -40,6 +40,7 @@ pub fn frames(data: &[u8]) {
             }
         }
         victim.act(&mut choices);
+        victim.begin_anew_if_closed(&mut choices);
     }
 }
 
@@ -66,6 +67,7 @@ pub fn structured(data: &[u8]) {
             }
         }
         victim.act(&mut choices);
+        victim.begin_anew_if_closed(&mut choices);
     }
 }
 
@@ -79,9 +81,9 @@ struct Victim {
 
 impl Victim {
     fn new(choices: &mut Choices<'_>) -> Self {
-        let side = match choices.byte() % 2 {
-            0 => Side::Relay,
-            _ => Side::Agent,
+        let side = match choices.one_in(2) {
+            true => Side::Relay,
+            false => Side::Agent,
         };
         let clock = Clock::start();
         let limits = Limits {
@@ -104,7 +106,7 @@ impl Victim {
             clock.0,
         );
         // Half of the time the greeting is over already.
-        if side == Side::Relay && choices.byte() % 2 == 0 {
+        if side == Side::Relay && choices.one_in(2) {
             link.welcome(
                 Welcome {
                     session_id: "session".to_owned(),
@@ -121,6 +123,15 @@ impl Victim {
             link,
             clock,
             handles: Vec::new(),
+        }
+    }
+
+    /// Once closed, a session has little more to show; what its streams do then is looked at for a while.
+    fn begin_anew_if_closed(&mut self, choices: &mut Choices<'_>) {
+        if self.link.close_reason().is_some() && choices.one_in(4) {
+            self.handles.clear();
+            assert_eq!(self.link.active_streams(), 0, "leaked");
+            *self = Self::new(choices);
         }
     }
 
@@ -162,7 +173,7 @@ impl Victim {
             3 => {
                 self.clock
                     .pass(Duration::from_millis(choices.number() as u64));
-                let _ = self.link.tick(self.clock.0, cx);
+                _ = self.link.tick(self.clock.0, cx);
             }
             4 if !self.handles.is_empty() => {
                 let place = choices.below(self.handles.len());
@@ -200,14 +211,14 @@ fn use_stream(
         8 if side == Side::Agent => drop(handle.answer(ResponseHead {
             status: StatusCode::from_u16(100 + choices.below(900) as u16).unwrap_or_default(),
             headers: HeaderMap::new(),
-            is_whole: choices.byte() % 4 == 0,
+            is_whole: choices.one_in(4),
         })),
         9 | 10 => drop(handle.send_body(&mut Bytes::from(vec![7; choices.number()]), now)),
         11 => drop(handle.send_end(HeaderMap::new())),
         12 => drop(handle.poll_capacity(cx)),
         13 => drop(handle.poll_fault(cx)),
         _ => {
-            let _ = handle.take_trailers();
+            _ = handle.take_trailers();
         }
     }
 }
@@ -217,7 +228,7 @@ fn head(choices: &mut Choices<'_>) -> RequestHead {
         method: Method::POST,
         target: http::uri::PathAndQuery::from_static("/api/chat"),
         headers: HeaderMap::new(),
-        is_whole: choices.byte() % 2 == 0,
+        is_whole: choices.one_in(2),
         expects_continue: false,
         request_id: String::new(),
         scopes: Scopes::default(),
@@ -254,7 +265,7 @@ fn reset(choices: &mut Choices<'_>) -> proto::Reset {
         kind: i32::from(choices.byte()) - 8,
         origin: i32::from(choices.byte()) - 8,
         message: "\u{1b}[31m".repeat(choices.below(200)),
-        is_retry_safe: choices.byte() % 2 == 0,
+        is_retry_safe: choices.one_in(2),
     }
 }
 
@@ -280,7 +291,7 @@ fn response(choices: &mut Choices<'_>) -> proto::TunnelResponse {
             2..=4 => Some(Frame::Head(proto::ResponseHead {
                 status: 200 + choices.number() as u32 % 512,
                 headers: fields(choices),
-                is_whole: choices.byte() % 4 == 0,
+                is_whole: choices.one_in(4),
             })),
             5..=9 => Some(Frame::Body(body(choices))),
             10 | 11 => Some(Frame::End(proto::End {
@@ -302,7 +313,7 @@ fn request(choices: &mut Choices<'_>) -> proto::TunnelRequest {
                 method: "POST".to_owned(),
                 path_and_query: Bytes::from_static(b"/v1/models?a=b#c"),
                 headers: fields(choices),
-                is_whole: choices.byte() % 2 == 0,
+                is_whole: choices.one_in(2),
                 expects_continue: false,
                 request_id: String::new(),
                 scopes: vec![i32::from(choices.byte())],
@@ -366,7 +377,7 @@ fn relay_control(choices: &mut Choices<'_>) -> Option<proto::RelayControl> {
             ..proto::Welcome::default()
         }),
         2 => Control::Heartbeat(heartbeat(choices)),
-        3 if choices.byte() % 8 == 0 => Control::GoAway(go_away(choices)),
+        3 if choices.one_in(8) => Control::GoAway(go_away(choices)),
         _ => return None,
     };
     Some(proto::RelayControl {

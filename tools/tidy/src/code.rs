@@ -32,8 +32,8 @@ fn blank_prefix(text: &str, before: char) -> Option<usize> {
     if text.starts_with('"') {
         return Some(quoted(text, '"'));
     }
-    if text.starts_with('\'') {
-        let mut inside = text[1..].chars();
+    if let Some(after) = text.strip_prefix('\'') {
+        let mut inside = after.chars();
         let is_character = matches!(
             (inside.next(), inside.next()),
             (Some('\\'), _) | (_, Some('\''))
