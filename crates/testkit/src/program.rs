@@ -75,7 +75,7 @@ impl Program {
             data_dir,
         ];
         let mut relay = Self::start(binary, folder, arguments.iter().chain(more).copied());
-        let line = relay.line("relay listening").await;
+        let line = relay.line(" ops=").await; // whatever else it says there
         let address = field(&line, "address").parse().expect("an address");
         let ops_address = field(&line, "ops").parse().expect("an address");
         relay.line("relay is ready").await;

@@ -29,6 +29,6 @@ where
             return value;
         }
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        sleep(Duration::from_millis(2)).await; // tidy: the pause between two looks, not a guess of how long it takes
+        sleep(Duration::from_millis(2)).await; // paced: between two looks at a condition
     }
 }

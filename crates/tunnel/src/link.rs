@@ -259,7 +259,7 @@ impl StreamHandle {
     /// end that is still on its way is taken for what it is instead of being answered with a reset.
     pub fn await_end(&self) {
         // A stream that is gone has no end to wait for.
-        let _ = self
+        _ = self
             .link
             .lock()
             .with_stream(self.id, |stream| stream.is_end_awaited = true);

@@ -405,7 +405,7 @@ impl Session {
             Frame::End(trailers) => {
                 stream.receive_end(id, trailers)?;
                 stream.moved_at = now;
-                if self.side == Side::Relay && stream.is_detached {
+                if stream.is_detached && stream.is_over() {
                     self.forget(id);
                 }
             }
@@ -608,10 +608,14 @@ impl Session {
             stream.is_in_turn = true;
             self.turns.push_back(id);
         } else if stream.is_detached {
-            if stream.incoming.state != Direction::Ended {
-                frames.push((id, Frame::Reset(request_unread())));
+            match self.side {
+                _ if stream.is_over() => self.forget(id),
+                Side::Agent => {
+                    frames.push((id, Frame::Reset(request_unread())));
+                    self.forget(id);
+                }
+                Side::Relay => {} // the end of the answer is still awaited
             }
-            self.forget(id);
         }
         written + field_bytes
     }

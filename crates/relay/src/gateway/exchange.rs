@@ -100,9 +100,13 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let outcome = self
-            .outcome
-            .unwrap_or(Err((Kind::CallerGone, Origin::Caller)));
+        // Dropped before anyone said how it ended: by a panic of ours, else by a caller who left.
+        let unsaid = if std::thread::panicking() {
+            (Kind::Internal, Origin::Relay)
+        } else {
+            (Kind::CallerGone, Origin::Caller)
+        };
+        let outcome = self.outcome.unwrap_or(Err(unsaid));
         let metrics = &self.metrics;
         metrics
             .bytes_toward_upstream
@@ -404,6 +408,7 @@ impl Body for AnswerBody {
                 this.exchange.record.complete();
                 this.state = State::Ended;
                 let trailers = this.exchange.stream.take_trailers();
+                let trailers = trailers.map(super::headers::trailers_toward_caller);
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Err(fault) => {

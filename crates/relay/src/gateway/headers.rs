@@ -161,6 +161,15 @@ pub(crate) fn toward_caller(
     headers
 }
 
+/// The trailers toward the caller: what the head of an answer may not say, its end may not either.
+pub(crate) fn trailers_toward_caller(mut trailers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut trailers);
+    remove_where(&mut trailers, |name| {
+        stays_at_the_agent(name) || *name == header::CONTENT_LENGTH
+    });
+    trailers
+}
+
 /// Refuses what the HTTP library lets through and two programs could read differently.
 ///
 /// # Errors

@@ -53,7 +53,6 @@ impl<T> TimedIo<T> {
     ) -> Poll<io::Result<R>> {
         if polled.is_ready() {
             self.stalled = None;
-            self.requests.wrote();
             return polled;
         }
         let due = Instant::now() + self.write_limit;
@@ -100,6 +99,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimedIo<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if polled.is_ready() {
+            self.requests.wrote();
+        }
         self.watch(cx, polled)
     }
 
@@ -109,6 +111,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimedIo<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        if polled.is_ready() {
+            self.requests.wrote();
+        }
         self.watch(cx, polled)
     }
 

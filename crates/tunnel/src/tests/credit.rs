@@ -152,23 +152,23 @@ fn credit_for_many_streams_is_written_even_when_most_of_them_are_gone() {
         ..small_limits()
     };
     let mut peer = Peer::of_agent(limits);
-    let requests = (1..=600).map(|n| (n, request_frame(false)));
+    let requests = (1..=257).map(|n| (n, request_frame(false)));
     peer.say(requests.collect()).expect("fine");
-    let handles: Vec<_> = (1..=600).map(|_| peer.accept()).collect();
-    peer.say((1..=600).map(|n| (n, body(1024))).collect())
+    let handles: Vec<_> = (1..=257).map(|_| peer.accept()).collect();
+    peer.say((1..=257).map(|n| (n, body(1024))).collect())
         .expect("fine");
     for handle in &handles {
         assert_eq!(peer.take_all(handle).0, 1024);
     }
     // The peer gives up all but the last, and so do we; their credit stands in the queue before its own.
     peer.say(
-        (1..600)
+        (1..257)
             .map(|n| (n, Frame::Reset(crate::Fault::caller_gone())))
             .collect(),
     )
     .expect("fine");
     let last = handles.into_iter().next_back().expect("one of them");
-    peer.assert_frames(&["600:window 1024"]);
+    peer.assert_frames(&["257:window 1024"]);
     last.answer(answer(false)).expect("fine");
     last.send_end(HeaderMap::new()).expect("fine");
 }

@@ -313,6 +313,62 @@ fn a_reset_after_a_whole_answer_stops_the_request_and_leaves_the_answer_whole() 
 }
 
 #[test]
+fn an_end_that_is_awaited_without_a_handle_is_no_reset() {
+    let mut peer = Peer::of_relay(Limits::default());
+    let handle = peer.open(true);
+    peer.say(vec![(1, answer_frame(false)), (1, body(5))])
+        .expect("fine");
+    assert_eq!(peer.take_all(&handle), (5, Poll::Pending));
+    handle.await_end();
+    drop(handle);
+    peer.assert_frames(&[]);
+    assert_eq!(peer.link.active_streams(), 1);
+    peer.say(vec![(1, end())]).expect("fine");
+    peer.assert_frames(&[]);
+    assert_eq!(peer.link.active_streams(), 0);
+}
+
+#[test]
+fn a_request_is_still_written_whole_while_the_end_of_its_answer_is_awaited() {
+    for is_end_first in [true, false] {
+        let mut peer = Peer::of_relay(Limits::default());
+        let handle = peer.open(false);
+        peer.say(vec![(1, answer_frame(false)), (1, body(5))])
+            .expect("fine");
+        assert_eq!(peer.take_all(&handle), (5, Poll::Pending));
+        peer.send(&handle, 7).expect("room");
+        handle.send_end(HeaderMap::new()).expect("fine");
+        handle.await_end();
+        drop(handle);
+        if is_end_first {
+            peer.say(vec![(1, end())]).expect("fine");
+            peer.assert_frames(&["1:body 7", "1:end"]);
+        } else {
+            peer.assert_frames(&["1:body 7", "1:end"]);
+            assert_eq!(peer.link.active_streams(), 1);
+            peer.say(vec![(1, end())]).expect("fine");
+        }
+        peer.assert_frames(&[]);
+        assert_eq!(peer.link.active_streams(), 0);
+    }
+}
+
+#[test]
+fn an_end_that_never_comes_is_not_awaited_for_ever() {
+    let mut peer = Peer::of_relay(Limits::default());
+    let handle = peer.open(true);
+    peer.say(vec![(1, answer_frame(false)), (1, body(5))])
+        .expect("fine");
+    assert_eq!(peer.take_all(&handle), (5, Poll::Pending));
+    handle.await_end();
+    drop(handle);
+    peer.pass(GAP);
+    peer.tick();
+    peer.assert_frames(&["1:reset timeout"]);
+    assert_eq!(peer.link.active_streams(), 0);
+}
+
+#[test]
 fn a_reset_reaches_the_peer_once_and_nothing_follows_it() {
     let peer = Peer::of_relay(Limits::default());
     let handle = peer.open(false);
