@@ -1,1 +1,12 @@
-//! System tests: real relays, real agents, real sockets on port 0, one module per promise.
+//! System tests: real relays, real agents, real programs, over real sockets on port 0. One module a promise.
+
+mod auth;
+mod fairness;
+mod faults;
+mod grpc;
+mod http;
+mod isolation;
+mod ops;
+mod overload;
+mod streaming;
+mod time;

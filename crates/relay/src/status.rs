@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use c2l_auth::{Grant, Kind, UserId, Verifier};
+use c2l_auth::{Grant, Kind, LEEWAY, UserId, Verifier};
 use c2l_proto::relay::{
     Device, ListDevicesRequest, ListDevicesResponse, WatchDevicesRequest, WatchDevicesResponse,
     WhoAmIRequest, WhoAmIResponse, status_service_server::StatusService,
@@ -159,8 +159,8 @@ async fn watch(
     closing: CancellationToken,
 ) {
     let mut changes = registry.watch();
-    let left = grant
-        .expires_at
+    // The same leeway as at the door.
+    let left = (grant.expires_at + LEEWAY)
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let mut expiry = std::pin::pin!(tokio::time::sleep(left));

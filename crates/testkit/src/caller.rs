@@ -201,8 +201,7 @@ struct AbortOnDrop(JoinHandle<()>);
 impl AbortOnDrop {
     fn spawn(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> Self {
         Self(tokio::spawn(async move {
-            // How it ends is seen by the body.
-            let _ = connection.await;
+            drop(connection.await); // how it ends is seen by the body
         }))
     }
 }
@@ -344,7 +343,8 @@ impl RawConnection {
 
     /// Sends bytes as they are. A peer that has closed is no failure of the test.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref()).await;
+        let writing = self.stream.write_all(bytes.as_ref());
+        let _ = within(6 * PATIENCE, "the peer takes what is sent", writing).await;
     }
 
     /// Ends the sending direction.

@@ -127,7 +127,13 @@ async fn carry(agent: TcpStream, relay: SocketAddr, loss: watch::Receiver<Loss>)
         return;
     };
     // A proxy that gathers small packets would show as delay of ours.
-    let _ = (agent.set_nodelay(true), relay.set_nodelay(true));
+    if agent
+        .set_nodelay(true)
+        .and(relay.set_nodelay(true))
+        .is_err()
+    {
+        return; // one of them has gone already
+    }
     let (from_agent, to_agent) = agent.into_split();
     let (from_relay, to_relay) = relay.into_split();
     tokio::join!(
@@ -148,7 +154,7 @@ async fn pump(
         // Held back as long as it is lost; the proxy's own end ends the wait, too.
         let is_over = loss.wait_for(|loss| !loss.takes(direction)).await.is_err();
         if is_over || read == 0 || to.write_all(&buffer[..read]).await.is_err() {
-            let _ = to.shutdown().await; // a peer that has gone needs no end
+            drop(to.shutdown().await); // a peer that has gone needs no end
             return;
         }
     }

@@ -187,7 +187,7 @@ fn from_agent_control(control: proto::agent_control::Control) -> Decoded<Control
         Wire::Hello(hello) => Control::Hello(Box::new(Hello {
             protocol_version: hello.protocol_version,
             build: text(hello.build),
-            device_name: text(hello.device_name),
+            device_name: hello.device_name, // an identity: judged as it was written, not mended
             device_id: <[u8; 16]>::try_from(&hello.device_id[..])
                 .map_err(|_| ProtocolError::BadField { field: "device_id" })?,
             capabilities: hello.capabilities.into_iter().take(32).map(text).collect(),

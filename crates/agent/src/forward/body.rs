@@ -25,6 +25,8 @@ use crate::now;
 pub(super) struct Signals {
     /// Body bytes that the upstream was given.
     pub(super) uploaded_bytes: AtomicU64,
+    /// Set when the whole body was given to the upstream's connection.
+    pub(super) is_upload_whole: AtomicBool,
     /// Set when the upstream has refused: the rest of the body is not wanted.
     pub(super) is_upload_over: AtomicBool,
     /// Set when the body was longer or shorter than announced.
@@ -57,6 +59,7 @@ pub(super) struct RequestBody {
 impl RequestBody {
     /// A body that ends with the head.
     pub(super) fn none(signals: Arc<Signals>) -> Self {
+        signals.is_upload_whole.store(true, Ordering::Relaxed);
         Self {
             stream: None,
             left_bytes: Some(0),
@@ -89,6 +92,10 @@ impl RequestBody {
                 .checked_sub(length)
                 .ok_or_else(|| self.wrong_length())?;
             self.left_bytes = Some(left);
+            if left == 0 {
+                // The library does not ask for the end of a body that is as long as announced.
+                self.signals.is_upload_whole.store(true, Ordering::Relaxed);
+            }
         }
         self.signals
             .uploaded_bytes
@@ -124,6 +131,7 @@ impl Body for RequestBody {
                 // §6.5.1 permits a hop to drop them). They go to the library all the same: it knows its framing.
                 let trailers = stream.take_trailers();
                 self.stream = None;
+                self.signals.is_upload_whole.store(true, Ordering::Relaxed);
                 let trailers = trailers.map(|fields| Frame::trailers(headers::trailers(fields)));
                 Poll::Ready(trailers.map(Ok))
             }

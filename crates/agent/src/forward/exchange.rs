@@ -279,9 +279,11 @@ impl Waiting<'_> {
     }
 
     /// Ollama throws a half loaded model away when its caller leaves. When only a time limit has fired, the next try
-    /// finds it warm if this one waits on.
+    /// finds it warm if this one waits on. Without its whole body the upstream loads nothing.
     fn is_load_worth_finishing(&self, fault: &Fault) -> bool {
-        fault.kind == Kind::Timeout && self.endpoint.class == Class::Infer
+        fault.kind == Kind::Timeout
+            && self.endpoint.class == Class::Infer
+            && self.signals.is_upload_whole.load(Ordering::Relaxed)
     }
 }
 

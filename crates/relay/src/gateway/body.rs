@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::gateway::exchange::AnswerBody;
+use crate::gateway::{exchange::AnswerBody, stall};
 
 /// What an answer's body is.
 #[derive(Debug)]
@@ -43,11 +43,13 @@ impl Body for GatewayBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
+        let polled = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Forwarded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Grpc(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-        }
+        };
+        stall::note(&polled);
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -181,7 +181,11 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Fault> {
         return Err(invalid("more than one `host`"));
     }
     match (host, head.uri.authority()) {
-        (None, None) if head.version >= Version::HTTP_11 => {
+        // In HTTP/1.1 a target that names a host does not stand in for the field (RFC 9112 §3.2).
+        (None, authority)
+            if head.version == Version::HTTP_11
+                || authority.is_none() && head.version > Version::HTTP_11 =>
+        {
             return Err(invalid("no `host`"));
         }
         (Some(host), authority) => {

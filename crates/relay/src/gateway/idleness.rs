@@ -13,6 +13,9 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
+/// Longer limits than this are this long: one that means "never" must not overflow a clock.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// The requests of one connection, and what moved when there was none.
 #[derive(Debug)]
 pub(crate) struct Requests {
@@ -40,8 +43,8 @@ impl Requests {
         };
         Self {
             state: Mutex::new(state),
-            idle_limit,
-            head_limit,
+            idle_limit: idle_limit.min(LONGEST),
+            head_limit: head_limit.map(|limit| limit.min(LONGEST)),
         }
     }
 

@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Relay, gateway,
-    gateway::{idleness::Requests, timed_io::TimedIo},
+    gateway::{idleness::Requests, stall, timed_io::TimedIo},
 };
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
@@ -42,6 +42,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const MAX_FRAME_BYTES: u32 = 128 * 1024;
 const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Most bytes read ahead of, or queued for, one HTTP/1.1 exchange: the library's own would hold more than the credit.
+const BUFFER_BYTES: usize = 128 * 1024;
 const MAX_HEADERS: usize = 100;
 
 /// What ends a connection, and who waits for its tasks.
@@ -49,12 +51,13 @@ const MAX_HEADERS: usize = 100;
 struct Life {
     closing: CancellationToken,
     tracker: TaskTracker,
+    stall_limit: Duration,
 }
 
 /// Gives the streams of an HTTP/2 connection to the tracker, so that somebody waits for them.
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Life {
     fn execute(&self, future: F) {
-        self.tracker.spawn(future);
+        self.tracker.spawn(stall::bounded(future, self.stall_limit));
     }
 }
 
@@ -90,6 +93,7 @@ pub(crate) async fn accept(
         let life = Life {
             closing: closing.clone(),
             tracker: tracker.clone(),
+            stall_limit: relay.config.gap_timeout,
         };
         tracker.spawn(async move {
             relay
@@ -225,6 +229,7 @@ fn http1(relay: &Relay) -> http1::Builder {
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_header_size(relay.config.max_head_bytes)
+        .max_buf_size(BUFFER_BYTES.max(relay.config.max_head_bytes))
         .half_close(false);
     builder
 }

@@ -15,6 +15,7 @@ pub(crate) mod listener;
 mod proxy;
 mod rest;
 mod route;
+mod stall;
 mod timed_io;
 
 use std::{

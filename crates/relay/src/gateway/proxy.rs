@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use c2l_auth::{DeviceName, Scope};
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, Scopes};
-use http::{HeaderMap, Response, header, request};
+use http::{HeaderMap, HeaderValue, Response, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -127,14 +127,13 @@ fn request_head(
             "not a forwarded place",
         ));
     };
-    let expects_continue = match head.headers.get(header::EXPECT) {
-        None => false,
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => has_body,
-        Some(_) => {
-            let message = "only `expect: 100-continue` can be met";
-            return Err(Fault::new(Kind::ExpectationFailed, Origin::Caller, message).retry_safe());
-        }
-    };
+    let expectations = head.headers.get_all(header::EXPECT);
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !expectations.iter().all(is_continue) {
+        let message = "only `expect: 100-continue` can be met";
+        return Err(Fault::new(Kind::ExpectationFailed, Origin::Caller, message).retry_safe());
+    }
+    let expects_continue = has_body && head.headers.contains_key(header::EXPECT);
     let announced = head
         .headers
         .get(header::CONTENT_LENGTH)

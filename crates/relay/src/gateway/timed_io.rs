@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::gateway::idleness::Requests;
+use crate::gateway::idleness::{LONGEST, Requests};
 
 /// A connection after its first bytes were looked at.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl<T> TimedIo<T> {
         Self {
             inner,
             read_ahead,
-            write_limit,
+            write_limit: write_limit.min(LONGEST),
             stalled: None,
             requests,
         }

@@ -14,13 +14,13 @@ use std::{
 use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY, Verifier};
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
-    CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, Settings, Side, StreamLimits,
-    Welcome, wire,
+    CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, ProtocolError, Settings, Side,
+    StreamLimits, Welcome, wire,
 };
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::{
@@ -104,6 +104,7 @@ struct Driver {
 /// What the driver was woken by.
 enum Event {
     Message(Box<AgentMessage>),
+    MessageTooLarge(Status),
     InboundEnded,
     SessionClosed,
     TokenExpired,
@@ -121,6 +122,13 @@ impl Driver {
                     if let Err(status) = self.receive(*message, &mut expiry) {
                         break status;
                     }
+                }
+                Event::MessageTooLarge(status) => {
+                    let frame = "message over the limit";
+                    tracing::warn!(%status, "the agent broke the protocol");
+                    self.link
+                        .close(CloseReason::Protocol(ProtocolError::Unexpected { frame }));
+                    break Status::resource_exhausted(status.message());
                 }
                 Event::InboundEnded => self.link.close(CloseReason::ConnectionLost),
                 Event::TokenExpired => self.link.close(CloseReason::TokenExpired),
@@ -151,6 +159,8 @@ impl Driver {
         tokio::select! {
             message = self.inbound.message() => match message {
                 Ok(Some(message)) => Event::Message(Box::new(message)),
+                // What tonic calls a message that is longer than it may decode.
+                Err(status) if status.code() == Code::OutOfRange => Event::MessageTooLarge(status),
                 Ok(None) | Err(_) => Event::InboundEnded,
             },
             () = ticking => Event::SessionClosed,

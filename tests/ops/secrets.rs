@@ -1,0 +1,298 @@
+//! Markers are put wherever something private can stand, and then looked for wherever it must not be.
+
+use c2l_testkit::{Answer, Caller, CapturedLog, RawConnection, TestUpstream, empty, tokens};
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::{
+    loop_of, metric,
+    program::{Running, issue},
+};
+
+/// Whatever is private has this in it.
+const MARKER: &str = "m4rk3r";
+
+/// Everything that must be in no log, metric or error.
+struct Planted {
+    tokens: Vec<String>,
+}
+
+impl Planted {
+    fn assert_absent(&self, place: &str, text: &str) {
+        let parts = self.tokens.iter().flat_map(|token| {
+            // The header is the same for all; payload and signature are worth something.
+            token.split('.').skip(1)
+        });
+        for secret in parts.chain([MARKER, "bTRyazNy"]) {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{place} has {secret:?}: {line:?}");
+        }
+    }
+}
+
+/// A mix of good and bad exchanges, each with private things in every place that takes any. Returns the answers of
+/// ours: refusals, and nothing that the upstream said.
+async fn exchanges(caller: &Caller, anonymous: &Caller, token: &str, bad: &str) -> Vec<String> {
+    let mut refusals = Vec::new();
+    let prompt = format!("{MARKER} in a prompt, {} times", "long ".repeat(500));
+    let chat = |model: &str, stream: bool| {
+        json!({
+            "model": model, "stream": stream,
+            "messages": [{ "role": "user", "content": prompt }],
+        })
+    };
+    for (path, model) in [
+        ("/api/chat", "tiny+echo"),
+        ("/api/chat", "tiny+echo+cut=3"),
+        ("/api/chat", "tiny+echo+tear=3"),
+        ("/api/chat", "tiny+echo+error=3"),
+        ("/api/chat", "tiny+status=500"),
+        ("/api/chat?q=m4rk3r", "tiny+echo"),
+        ("/v1/chat/completions", "tiny+echo"),
+        ("/v1/chat/completions", "tiny+echo+cut=3"),
+        ("/v1/messages", "tiny+echo+tear=3"),
+        ("/api/chat", "m4rk3r-no-such-model"),
+    ] {
+        for is_streamed in [true, false] {
+            let mut request = caller.json(path, &chat(model, is_streamed));
+            let fields = request.headers_mut();
+            for (name, value) in [
+                ("cookie", "session=m4rk3r"),
+                ("x-secret", "m4rk3r"),
+                ("referer", "https://x.example/k/m4rk3r/"),
+                ("x-forwarded-for", "m4rk3r"),
+                ("proxy-authorization", "Basic bTRyazNy"),
+            ] {
+                fields.insert(name, value.parse().expect("a value"));
+            }
+            if let Ok(mut answer) = caller.try_send(request).await {
+                answer.rest().await; // what the upstream said is the caller's own
+            }
+        }
+    }
+    // One who leaves in the middle.
+    let mut leaving = caller
+        .post("/api/chat", &chat("tiny+echo+gap=5ms", true))
+        .await;
+    assert!(leaving.piece().await.expect("not torn").is_some());
+    drop(leaving);
+    // In the path: good, bad, with an unknown device, with what is not forwarded.
+    let whole = anonymous.get(&format!("/k/{token}/api/tags")).await;
+    assert_eq!(whole.status(), 200);
+    for path in [
+        format!("/k/{bad}/api/chat"),
+        format!("/k/{MARKER}/api/chat"),
+        format!("/k/{token}/d/nowhere/api/tags"),
+        format!("/k/{token}/relay/v1/whoami"),
+        format!("/k/{token}/../x"),
+        format!("/k/{token}"),
+        format!("/api/tags?access_token={token}"),
+        format!("/relay/v1/whoami?key={token}"),
+    ] {
+        let answer = anonymous.get(&path).await;
+        if answer.status() != 200 {
+            refusals.push(refusal(answer).await);
+        }
+    }
+    for (name, value) in [
+        ("authorization", format!("Bearer {bad}")),
+        ("authorization", format!("Basic {MARKER}")),
+        ("authorization", format!("Digest {MARKER}")),
+        ("x-api-key", format!("c2l_{MARKER}")),
+        ("expect", MARKER.to_owned()),
+        ("x-c2l-device", MARKER.to_owned()),
+    ] {
+        let mut request = caller.request(Method::GET, "/api/tags");
+        if matches!(name, "authorization" | "x-api-key") {
+            request = anonymous.request(Method::GET, "/api/tags");
+        }
+        let request = request.header(name, value).body(empty());
+        let answer = caller.send(request.expect("a request")).await;
+        refusals.push(refusal(answer).await);
+    }
+    refusals
+}
+
+async fn refusal(answer: Answer) -> String {
+    let status = answer.status().as_u16();
+    assert!((400..600).contains(&status), "{status}");
+    let fields = format!("{:?}", answer.headers());
+    format!("{status} {fields} {}", answer.text().await)
+}
+
+#[tokio::test]
+async fn ops_01_the_programs_at_trace_level_tell_no_secret() {
+    let data = TempDir::new().expect("a directory");
+    let (mut tokens, mut users) = (Vec::new(), Vec::new());
+    for user in ["ada", "bob"] {
+        let agents = issue(&data, user, "agent").await;
+        let callers = issue(&data, user, "api").await;
+        tokens.extend([agents.clone(), callers.clone()]);
+        users.push((agents, callers));
+    }
+    let planted = Planted { tokens };
+    let relay = Running::relay(&data, "text");
+    let (address, ops) = relay.addresses().await;
+    let upstream = TestUpstream::start().await;
+    let mut agents = Vec::new();
+    let mut mix = JoinSet::new();
+    for (agents_token, token) in users {
+        agents.push(Running::agent(&data, address, upstream.address(), &agents_token).await);
+        mix.spawn(async move {
+            let caller = Caller::new(address, &token);
+            let anonymous = Caller::anonymous(address);
+            exchanges(&caller, &anonymous, &token, &agents_token).await
+        });
+    }
+    let refusals = mix.join_all().await.concat();
+    assert!(refusals.len() > 10);
+    planted.assert_absent("an error", &refusals.join("\n"));
+    let page = Caller::anonymous(ops).get("/metrics").await.text().await;
+    planted.assert_absent("the metrics page", &page);
+    assert!(metric(ops, "c2l_exchanges_whole_total").await > 20);
+
+    for agent in agents {
+        let log = agent.end().await;
+        assert!(log.contains("TRACE"), "the agent's log is at trace level");
+        planted.assert_absent("the agent's log", &log);
+    }
+    let log = relay.end().await;
+    assert!(log.contains("TRACE") && log.matches("exchange ended").count() > 50);
+    planted.assert_absent("the relay's log", &log);
+    assert!(
+        log.contains("route=/k/…/api/tags"),
+        "OPS-02: the path is there without the key"
+    );
+}
+
+#[tokio::test]
+async fn ops_02_a_credential_in_the_path_is_in_no_log_error_metric_or_panic() {
+    let log = CapturedLog::start();
+    let (relay, _agent, _upstream, _) = loop_of().await;
+    let anonymous = Caller::anonymous(relay.address());
+    let good = relay.api_token("ada");
+    let bad = relay.sign(&tokens::expired("ada"));
+    let offline = relay.api_token("bob");
+    for (token, status) in [(&good, 200), (&bad, 401), (&offline, 503)] {
+        let body = json!({ "model": "tiny", "messages": [] });
+        let answer = anonymous.post(&format!("/k/{token}/api/chat"), &body).await;
+        assert_eq!(answer.status(), status);
+        let fields = format!("{:?}", answer.headers());
+        let text = answer.text().await;
+        assert!(
+            !text.contains(token.as_str()) && !fields.contains(token.as_str()),
+            "{text}"
+        );
+    }
+    let panicking = anonymous
+        .request(Method::GET, &format!("/k/{good}/api/chat"))
+        .header("x-c2l-test-panic", "1")
+        .body(empty());
+    let answer = anonymous.send(panicking.expect("a request")).await;
+    assert_eq!(answer.status(), 500);
+    let text = answer.text().await;
+    assert!(!text.contains(&good), "{text}");
+
+    let page = Caller::anonymous(relay.ops_address());
+    let page = page.get("/metrics").await.text().await;
+    let secrets = [good, bad, offline];
+    assert!(!secrets.iter().any(|secret| page.contains(secret)));
+    log.assert_without(secrets.iter().map(String::as_str));
+    let routes = log.text().matches("route=/k/…/api/chat").count();
+    assert_eq!(routes, 4, "each of them is logged once, redacted");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn ops_06_no_secret_is_in_what_the_system_shows_of_a_process() {
+    let data = TempDir::new().expect("a directory");
+    let token = issue(&data, "ada", "agent").await;
+    let relay = Running::relay(&data, "text");
+    let (address, _) = relay.addresses().await;
+    let upstream = TestUpstream::start().await;
+    let agent = Running::agent(&data, address, upstream.address(), &token).await;
+    for child in [&relay.child, &agent.child] {
+        let id = child.id().expect("running");
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).expect("a command line");
+        let line = String::from_utf8_lossy(&line).into_owned();
+        assert!(line.contains("c2l") && !line.contains(&token), "{line}");
+    }
+    let key = std::fs::read_to_string(data.path().join("signing-key.pem")).expect("a key");
+    let secret = key.lines().nth(1).expect("a line of the key");
+    for words in [&["--version"][..], &["config", "show"]] {
+        let output = super::program::run(&data, words).await;
+        let text = format!("{output:?}");
+        assert!(!text.contains(secret) && !text.contains(&token), "{text}");
+    }
+    // A token on the command line would be in the list of processes: there is no flag that takes one.
+    let flag = format!("--token={token}");
+    let refused = super::program::run(&data, &["agent", "--relay=http://127.0.0.1:1", &flag]).await;
+    assert!(!refused.status.success());
+    for log in [agent.end().await, relay.end().await] {
+        assert!(!log.contains(secret) && !log.contains(&token));
+    }
+}
+
+#[tokio::test]
+async fn ops_07_hostile_text_stays_in_one_escaped_line() {
+    for format in ["text", "json"] {
+        let data = TempDir::new().expect("a directory");
+        let relay = Running::relay(&data, format);
+        let (address, _) = relay.addresses().await;
+        // DEL, the C1 control that begins a sequence, a line separator, a change of writing direction.
+        for target in [
+            "/api/\u{7f}x",
+            "/api/\u{9b}2Jx",
+            "/api/\u{2028}forged",
+            "/api/\u{202e}x",
+            "/api/\x1b[31mred",
+            "/k/a/api/%0a%1b[31m",
+        ] {
+            send(
+                address,
+                &format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"),
+            )
+            .await;
+        }
+        for field in [
+            "x-request-id: a\x1b[31mb",
+            "x-request-id: a\u{9b}b",
+            "x-c2l-device: a\tb\u{9b}",
+            "authorization: Bearer \u{202e}x",
+            "user-agent: a\x1b[2Jb",
+            "x-folded: a\r\n 2026-01-01T00:00:00Z ERROR forged",
+        ] {
+            let request = format!("GET /api/tags HTTP/1.1\r\nhost: x\r\n{field}\r\n\r\n");
+            send(address, &request).await;
+        }
+        let token = issue(&data, "ada", "agent").await;
+        for name in ["a\x1b[31m", "a\nb", "a\n", "\u{202e}", "a b", ""] {
+            let agent = c2l_testkit::FakeAgent::connect(address, &token, name).await;
+            let status = agent.expect_err("not a name of a device");
+            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+            assert!(!status.message().chars().any(char::is_control));
+        }
+        let log = relay.end().await;
+        assert!(log.contains("exchange ended") && log.contains("forged"));
+        for line in log.lines() {
+            let is_event = match format {
+                "json" => serde_json::from_str::<Value>(line).is_ok(),
+                _ => line.starts_with("20") && line.contains('Z'),
+            };
+            assert!(is_event, "{format}: not an event of ours: {line:?}");
+            let is_hostile =
+                |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}');
+            assert!(!line.contains(is_hostile), "{format}: {line:?}");
+        }
+    }
+}
+
+/// Sends it, and waits for an answer or the end of the connection.
+async fn send(address: std::net::SocketAddr, request: &str) {
+    let mut connection = RawConnection::open(address).await;
+    connection.send(request).await;
+    let answer = connection.head(true).await;
+    assert!(answer.status == 0 || answer.status >= 400, "{answer:?}");
+}
