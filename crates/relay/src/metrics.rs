@@ -2,10 +2,7 @@
 //!
 //! Invariant: no label ever holds anything of a user: no name, no path, no credential.
 
-use std::{
-    fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use c2l_tunnel::Kind;
 
@@ -88,20 +85,17 @@ impl Metrics {
             ),
         ];
         for (name, kind, help, value) in rows {
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                page,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-            );
+            page.push_str(&format!(
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+            ));
         }
         let name = "c2l_exchanges_failed_total";
-        let _ = writeln!(
-            page,
-            "# HELP {name} Exchanges that failed, by kind.\n# TYPE {name} counter"
-        );
+        page.push_str(&format!(
+            "# HELP {name} Exchanges that failed, by kind.\n# TYPE {name} counter\n"
+        ));
         for kind in Kind::ALL {
             let value = get(&self.faults[kind as usize]);
-            let _ = writeln!(page, "{name}{{kind=\"{kind}\"}} {value}");
+            page.push_str(&format!("{name}{{kind=\"{kind}\"}} {value}\n"));
         }
         page
     }

@@ -188,7 +188,7 @@ async fn watch(
             () = closing.cancelled() => return,
             () = &mut expiry => {
                 // If nobody reads any more, nobody needs to know.
-                let _ = sender.send(Err(Status::unauthenticated("the token has run out"))).await;
+                drop(sender.send(Err(Status::unauthenticated("the token has run out"))).await);
                 return;
             }
         }

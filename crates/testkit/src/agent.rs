@@ -129,7 +129,7 @@ impl TestAgent {
         if let Some(task) = self.task.take() {
             task.abort();
             // The abort is what was asked for.
-            let _ = task.await;
+            drop(task.await);
         }
     }
 }

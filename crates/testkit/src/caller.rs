@@ -344,12 +344,12 @@ impl RawConnection {
     /// Sends bytes as they are. A peer that has closed is no failure of the test.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let writing = self.stream.write_all(bytes.as_ref());
-        let _ = within(6 * PATIENCE, "the peer takes what is sent", writing).await;
+        drop(within(6 * PATIENCE, "the peer takes what is sent", writing).await);
     }
 
     /// Ends the sending direction.
     pub async fn finish(&mut self) {
-        let _ = self.stream.shutdown().await;
+        drop(self.stream.shutdown().await);
     }
 
     /// Reads until these bytes have come, and returns everything up to and with them; `None` at the end.

@@ -111,7 +111,7 @@ impl FakeAgent {
 
     /// Sends a message. A relay that has hung up is no failure of the test.
     pub async fn send(&self, message: AgentMessage) {
-        let _ = self.sender.send(message).await;
+        drop(self.sender.send(message).await);
     }
 
     /// Sends one frame of one stream.

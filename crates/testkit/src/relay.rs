@@ -171,7 +171,7 @@ impl TestRelay {
         if let Some(task) = self.task.take() {
             task.abort();
             // The abort is what was asked for.
-            let _ = task.await;
+            drop(task.await);
         }
     }
 }

@@ -264,7 +264,7 @@ impl Exchange {
             }
             match std::task::ready!(Pin::new(body).poll_frame(cx)) {
                 None => {
-                    let _ = self.stream.send_end(HeaderMap::new());
+                    drop(self.stream.send_end(HeaderMap::new()));
                     self.upload = Upload::Ended;
                 }
                 Some(Ok(frame)) => match frame.into_data() {
@@ -279,7 +279,7 @@ impl Exchange {
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
                             let trailers = super::headers::toward_upstream(trailers);
-                            let _ = self.stream.send_end(trailers);
+                            drop(self.stream.send_end(trailers));
                             self.upload = Upload::Ended;
                         }
                     }

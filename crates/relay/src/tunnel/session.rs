@@ -77,7 +77,7 @@ pub(crate) fn start(
     let task = async move {
         let status = driver.run().await;
         // If the agent is gone already, nobody needs the status.
-        let _ = ended.send(status);
+        drop(ended.send(status));
     };
     terms.tracker.spawn(task.instrument(span));
     Outbound {
