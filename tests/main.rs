@@ -8,5 +8,7 @@ mod http;
 mod isolation;
 mod ops;
 mod overload;
+mod staying;
 mod streaming;
 mod time;
+mod websocket;

@@ -11,6 +11,7 @@
 
 mod args;
 mod build_info;
+mod certificate;
 mod commands;
 mod device;
 mod exit;

@@ -4,6 +4,7 @@
 
 use std::{fmt, future::Future, net::IpAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
+use crate::dialer::{Proxy, Transport};
 use http::{Uri, uri::Scheme};
 
 use crate::error::Error;
@@ -27,6 +28,15 @@ pub struct Config {
     pub allow_insecure: bool,
     /// More trusted roots beside the system's, a PEM file. Default none.
     pub ca_file: Option<PathBuf>,
+    /// Takes any certificate of the relay's. Default false: with it, whoever is on the way can read and change
+    /// everything, and each connection warns of that.
+    pub skip_verify: bool,
+    /// Our own certificate chain and its key, two PEM files, for relays that ask for one. Default none.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// How the relay is reached. Default: whatever works.
+    pub transport: Transport,
+    /// The proxy on the way to the relay; never used toward the upstream. Default none.
+    pub proxy: Option<Proxy>,
     /// Where the token comes from.
     pub token: TokenSource,
     /// Name of this device; the newest session of a name replaces the one before it.

@@ -74,6 +74,22 @@ pub(crate) enum Setback {
     Closed(CloseReason),
 }
 
+impl Setback {
+    /// True when nothing on the way answered: it may open again at any moment.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Dial(DialError::Connect(_) | DialError::ProxyConnect(_)) | Self::NoSession(_) => {
+                true
+            }
+            Self::Closed(reason) => matches!(
+                reason,
+                CloseReason::ConnectionLost | CloseReason::PeerSilent(_)
+            ),
+            Self::Token(_) | Self::TokenTimeout(_) | Self::Dial(_) | Self::Ended { .. } => false,
+        }
+    }
+}
+
 fn message_or(message: &str, code: &tonic::Code) -> String {
     if message.is_empty() {
         code.description().to_owned()
@@ -87,12 +103,64 @@ fn message_or(message: &str, code: &tonic::Code) -> String {
 pub(crate) enum DialError {
     #[error("cannot reach the relay: {0}")]
     Connect(io::Error),
-    #[error("the relay's name is not one that TLS can verify")]
+    #[error("cannot reach the proxy: {0}")]
+    ProxyConnect(io::Error),
+    #[error("the proxy broke off: {0}")]
+    ProxyHttp(hyper::Error),
+    #[error("the proxy answered: {said}")]
+    ProxyRefused { said: String },
+    #[error("the relay's name is not one that can be dialed")]
     Name,
+    #[error("the system has no random numbers")]
+    Random,
     #[error("cannot trust the relay: {0}")]
     Tls(io::Error),
     #[error("something on the way to the relay does not pass HTTP/2")]
     NoHttp2,
     #[error("the HTTP/2 connection to the relay failed: {0}")]
     Http2(hyper::Error),
+    #[error("the upgrade to a WebSocket failed: {0}")]
+    Upgrade(hyper::Error),
+    #[error("something on the way to the relay answered the upgrade in its place")]
+    NotOurUpgrade,
+    #[error("something on the way to the relay answered {status}{}", quoted(said))]
+    Blocked {
+        status: http::StatusCode,
+        said: String,
+    },
+    #[error("{message} ({status})")]
+    RelayRefused {
+        status: http::StatusCode,
+        code: String,
+        message: String,
+    },
+}
+
+impl DialError {
+    /// True when the other way might get through where this one did not.
+    pub(crate) fn is_perhaps_blocked(&self) -> bool {
+        match self {
+            Self::Tls(_)
+            | Self::NoHttp2
+            | Self::Http2(_)
+            | Self::Upgrade(_)
+            | Self::NotOurUpgrade
+            | Self::Blocked { .. } => true,
+            Self::Connect(_)
+            | Self::ProxyConnect(_)
+            | Self::ProxyHttp(_)
+            | Self::ProxyRefused { .. }
+            | Self::Name
+            | Self::Random
+            | Self::RelayRefused { .. } => false,
+        }
+    }
+}
+
+fn quoted(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(": \"{said}\"")
+    }
 }

@@ -17,6 +17,7 @@ pub mod config;
 mod dialer;
 pub mod error;
 mod forward;
+mod renewal;
 mod session;
 pub mod status;
 mod supervisor;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, TokenError, TokenSource};
+pub use dialer::{InvalidProxy, Proxy, ProxyKind, Transport, Way};
 pub use error::{Error, Refusal};
 pub use status::Status;
 
@@ -70,8 +72,9 @@ impl Agent {
     /// # Errors
     /// What a retry cannot mend: [`Error::Token`], [`Error::Refused`] and [`Error::Replaced`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let agent = Arc::new(self);
         let leaving = CancellationToken::new();
-        let _cut_on_drop = self.forwarder.stop_on_drop();
+        let _cut_on_drop = agent.forwarder.stop_on_drop();
         let watch_for_shutdown = async {
             shutdown.await;
             leaving.cancel();
@@ -79,12 +82,12 @@ impl Agent {
         };
         // Each arm may be dropped at any point: the supervisor's end is the end of all three.
         let result = tokio::select! {
-            result = supervisor::supervise(&self, &leaving) => result,
+            result = supervisor::supervise(&agent, &leaving) => result,
             never = watch_for_shutdown => match never {},
-            never = self.forwarder.expire_idle() => match never {},
+            never = agent.forwarder.expire_idle() => match never {},
         };
-        self.forwarder.stop().await;
-        self.status.send_replace(Status::Closed);
+        agent.forwarder.stop().await;
+        agent.status.send_replace(Status::Closed);
         result
     }
 }

@@ -5,30 +5,38 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
-    CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side, wire,
+    CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side,
+    frame::SecretToken, wire,
 };
 use futures_core::Stream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status as RpcStatus, Streaming, metadata::MetadataValue};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     Agent,
-    dialer::{Connected, Tasks},
-    error::{Error, Refusal, Setback},
+    dialer::{Connected, Tasks, Way},
+    error::{DialError, Error, Refusal, Setback},
     now,
+    renewal::Renewal,
     status::Status,
 };
 
 /// Until the relay's welcome says otherwise.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// A way that has brought no session after this long counts as blocked, if there is another.
+const BLOCKED_AFTER: Duration = Duration::from_secs(4);
+/// How often the two clocks are compared, and what difference is a jump.
+const WALL_CLOCK_LOOK: Duration = Duration::from_secs(1);
+const WALL_CLOCK_JUMP: Duration = Duration::from_secs(5);
 /// How long the last messages of a session may take to be written.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 /// After our go-away the relay ends the call as soon as nothing is left. This long we wait for that when nothing is.
@@ -47,6 +55,8 @@ pub(crate) enum End {
     Left,
     /// The relay asked for it, and everything was finished.
     Drained,
+    /// The relay asked for it; what is left of the session goes on in this future.
+    RelayLeaves(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// Worth another try.
     Lost(Setback),
     /// Not worth another try.
@@ -58,15 +68,48 @@ impl Ended {
         let open_for = None;
         Self { how, open_for }
     }
+
+    /// True when no session came about, for a reason that the other way might not meet.
+    fn is_perhaps_blocked(&self) -> bool {
+        self.open_for.is_none()
+            && match &self.how {
+                End::Lost(Setback::Dial(error)) => error.is_perhaps_blocked(),
+                End::Lost(_) => true,
+                End::Left | End::Drained | End::RelayLeaves(_) | End::Refused(_) => false,
+            }
+    }
 }
 
 /// Opens a session and holds it until it ends. When `leaving` is cancelled it drains and ends as [`End::Left`].
-pub(crate) async fn hold(agent: &Agent, token: &str, leaving: &CancellationToken) -> Ended {
-    let limit = agent.config.dial_timeout;
+///
+/// Where the first way seems to be blocked, the other one is tried at once.
+pub(crate) async fn hold(agent: &Arc<Agent>, token: &str, leaving: &CancellationToken) -> Ended {
+    let whole = agent.config.dial_timeout;
+    let (first, fallback) = agent.dialer.ways.order(Instant::now());
+    let Some(fallback) = fallback else {
+        return hold_by(agent, first, whole, token, leaving).await;
+    };
+    let ended = hold_by(agent, first, whole.min(BLOCKED_AFTER), token, leaving).await;
+    if !ended.is_perhaps_blocked() {
+        return ended;
+    }
+    if let End::Lost(setback) = &ended.how {
+        info!(%first, %fallback, %setback, "no session this way, trying the other");
+    }
+    hold_by(agent, fallback, whole, token, leaving).await
+}
+
+async fn hold_by(
+    agent: &Arc<Agent>,
+    way: Way,
+    limit: Duration,
+    token: &str,
+    leaving: &CancellationToken,
+) -> Ended {
     let deadline = Instant::now() + limit;
     let link = Link::new(&settings(limit), now());
     link.say_hello(hello(agent));
-    let opening = timeout_at(deadline, open_call(agent, token, &link));
+    let opening = timeout_at(deadline, open_call(agent, way, token, &link));
     // Dropped when it is time to leave: nothing has been promised to anyone yet.
     let opened = match leaving.run_until_cancelled(opening).await {
         None => return Ended::before_open(End::Left),
@@ -77,11 +120,15 @@ pub(crate) async fn hold(agent: &Agent, token: &str, leaving: &CancellationToken
         Ok(call) => call,
         Err(how) => return Ended::before_open(how),
     };
-    let mut session = Session {
-        agent,
+    let session = Session {
+        agent: Arc::clone(agent),
+        way,
         link,
         open: None,
+        renewal: Renewal::new(token),
+        look_again_at: None,
         is_relay_leaving: false,
+        is_parting: false,
         verdict: None,
     };
     session.hold(inbound, tasks, leaving).await
@@ -110,11 +157,12 @@ fn hello(agent: &Agent) -> Hello {
 /// Dials and opens the one call. Its first message, the hello, waits in the link already.
 async fn open_call(
     agent: &Agent,
+    way: Way,
     token: &str,
     link: &Link,
 ) -> Result<(Streaming<RelayMessage>, Tasks), End> {
-    let connected = agent.dialer.connect(&agent.config).await;
-    let Connected { mut client, tasks } = connected.map_err(|e| End::Lost(Setback::Dial(e)))?;
+    let connected = agent.dialer.connect(&agent.config, way, token).await;
+    let Connected { mut client, tasks } = connected.map_err(judge_dial)?;
     let mut request = tonic::Request::new(Outbound::new(link.clone()));
     let mut bearer = MetadataValue::try_from(format!("Bearer {token}"))
         .map_err(|_| End::Lost(Setback::Closed(CloseReason::TokenExpired)))?;
@@ -122,6 +170,20 @@ async fn open_call(
     request.metadata_mut().insert("authorization", bearer);
     let answer = client.connect(request).await.map_err(|s| judge(&s))?;
     Ok((answer.into_inner(), tasks))
+}
+
+/// What a failed dial means for the next try. The bridge refuses in plain HTTP, before there is a call.
+fn judge_dial(error: DialError) -> End {
+    let DialError::RelayRefused { code, message, .. } = &error else {
+        return End::Lost(Setback::Dial(error));
+    };
+    let refusal = match code.as_str() {
+        "unauthenticated" => Refusal::Unauthenticated,
+        "forbidden" => Refusal::Forbidden,
+        _ => return End::Lost(Setback::Dial(error)),
+    };
+    let message = message.clone();
+    End::Refused(Error::Refused { refusal, message })
 }
 
 /// What a status of the relay's means for the next try.
@@ -144,23 +206,59 @@ fn judge(status: &RpcStatus) -> End {
     }
 }
 
-struct Session<'a> {
-    agent: &'a Agent,
+struct Session {
+    agent: Arc<Agent>,
+    way: Way,
     link: Link,
     open: Option<Instant>,
+    renewal: Renewal,
+    /// When a leaving session looks whether anything is left.
+    look_again_at: Option<Instant>,
     is_relay_leaving: bool,
+    /// Another session has taken over; this one only lets its streams end.
+    is_parting: bool,
     /// What the relay's last status said, if it said one.
     verdict: Option<RpcStatus>,
 }
 
-impl Session<'_> {
+/// Why messages stopped moving.
+#[derive(PartialEq, Eq)]
+enum Pause {
+    Over,
+    /// The relay wants no new streams here: time to open the next session, while this one goes on.
+    RelayLeaves,
+}
+
+impl Session {
+    /// Until the session ends, or the relay says that it is leaving.
     async fn hold(
-        &mut self,
+        mut self,
         mut inbound: Streaming<RelayMessage>,
         tasks: Tasks,
         leaving: &CancellationToken,
     ) -> Ended {
-        self.move_messages(&mut inbound, leaving).await;
+        if self.move_messages(&mut inbound, leaving).await == Pause::Over {
+            return self.finish(inbound, tasks, leaving).await;
+        }
+        let open_for = self.open.map(|since| since.elapsed());
+        let leaving = leaving.clone();
+        self.is_parting = true;
+        let rest = Box::pin(async move {
+            self.move_messages(&mut inbound, &leaving).await;
+            self.finish(inbound, tasks, &leaving).await;
+        });
+        Ended {
+            how: End::RelayLeaves(rest),
+            open_for,
+        }
+    }
+
+    async fn finish(
+        mut self,
+        mut inbound: Streaming<RelayMessage>,
+        tasks: Tasks,
+        leaving: &CancellationToken,
+    ) -> Ended {
         self.link.close(CloseReason::ConnectionLost);
         let is_drained = self.link.close_reason() == Some(CloseReason::Drained);
         if is_drained {
@@ -182,45 +280,58 @@ impl Session<'_> {
         Ended { how, open_for }
     }
 
-    /// Until the session is closed.
+    /// Until the session is closed, or has to be left for another.
     async fn move_messages(
         &mut self,
         inbound: &mut Streaming<RelayMessage>,
         leaving: &CancellationToken,
-    ) {
+    ) -> Pause {
         let link = self.link.clone();
+        let agent = Arc::clone(&self.agent);
         let mut clock = pin!(keep_time(&link));
-        let mut look_again_at: Option<Instant> = None;
+        let mut wall_clock = pin!(wall_clock_jumps());
         loop {
-            // Every arm may be dropped: what they wait for stays in the call, the link or the token. In random order,
-            // so that neither messages nor arrivals can starve the other.
+            // Every arm may be dropped: what they wait for stays in the call, the link, the renewal or the token. In
+            // random order, so that neither messages nor arrivals can starve the other.
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.take_in(message),
-                    Ok(None) => return,
+                    Ok(None) => return Pause::Over,
                     Err(status) => {
                         self.verdict = Some(status);
-                        return;
+                        return Pause::Over;
                     }
                 },
                 arrival = poll_fn(|cx| link.poll_accept(cx)) => match arrival {
-                    Some((head, handle)) => self.agent.forwarder.accept(*head, handle),
-                    None => return,
+                    Some((head, handle)) => agent.forwarder.accept(*head, handle),
+                    None => return Pause::Over,
                 },
-                () = &mut clock => return,
-                () = leaving.cancelled(), if look_again_at.is_none() => {
-                    self.leave();
-                    look_again_at = Some(Instant::now() + SETTLE);
+                () = &mut clock => return Pause::Over,
+                jump = &mut wall_clock => {
+                    info!(?jump, "the clock jumped, as after sleep: connecting anew");
+                    link.close(CloseReason::ConnectionLost);
+                    return Pause::Over;
                 }
-                () = sleep_until(look_again_at.unwrap_or_else(Instant::now)),
-                    if look_again_at.is_some() =>
+                token = self.renewal.next(&agent.config) => {
+                    debug!("sending a fresh token");
+                    link.renew_token(SecretToken(token));
+                }
+                () = leaving.cancelled(), if self.look_again_at.is_none() => {
+                    self.leave();
+                    self.look_again_at = Some(Instant::now() + SETTLE);
+                }
+                () = sleep_until(self.look_again_at.unwrap_or_else(Instant::now)),
+                    if self.look_again_at.is_some() =>
                 {
                     if link.active_streams() == 0 {
                         link.close(CloseReason::Drained);
-                        return;
+                        return Pause::Over;
                     }
-                    look_again_at = Some(Instant::now() + SETTLE_AGAIN);
+                    self.look_again_at = Some(Instant::now() + SETTLE_AGAIN);
                 }
+            }
+            if self.is_relay_leaving && !self.is_parting && self.look_again_at.is_none() {
+                return Pause::RelayLeaves;
             }
         }
     }
@@ -254,21 +365,38 @@ impl Session<'_> {
             Control::Welcome(welcome) => {
                 let since = Instant::now();
                 self.open = Some(since);
+                self.agent.dialer.ways.worked(self.way, since);
+                if let Some(holds) = welcome.token_holds {
+                    self.renewal.holds_for(holds, since);
+                }
                 info!(
                     session = %welcome.session_id,
                     relay_build = %welcome.build,
+                    way = %self.way,
                     heartbeat = ?welcome.heartbeat_interval,
                     "session opened"
                 );
                 self.agent.status.send_replace(Status::Open {
                     session_id: welcome.session_id,
                     since: since.into_std(),
+                    way: self.way,
                 });
             }
             Control::GoAway { message, grace } => {
                 self.is_relay_leaving = true;
                 info!(%message, ?grace, "the relay is leaving");
-                self.agent.status.send_replace(Status::Draining);
+            }
+            Control::TokenState {
+                is_accepted,
+                holds,
+                message,
+            } => {
+                self.renewal.holds_for(holds, Instant::now());
+                if is_accepted {
+                    info!(?holds, "token renewed");
+                } else {
+                    warn!(%message, "the relay does not take the fresh token");
+                }
             }
             // The link answers the rest itself, or has refused it.
             Control::Hello(_) | Control::Heartbeat { .. } | Control::TokenRenewal(_) => {}
@@ -312,6 +440,25 @@ async fn keep_time(link: &Link) {
         }
     })
     .await;
+}
+
+/// Waits until the wall clock has run ahead of the monotonic one: the machine slept, and nothing that was connected
+/// before can be trusted to be. Returns by how much. A clock that was set back says nothing of the connection.
+pub(crate) async fn wall_clock_jumps() -> Duration {
+    let mut seen = (Instant::now(), SystemTime::now());
+    loop {
+        sleep(WALL_CLOCK_LOOK).await;
+        let present = (Instant::now(), SystemTime::now());
+        let ran = present.0.duration_since(seen.0);
+        let said = present.1.duration_since(seen.1).unwrap_or(ran);
+        if let Some(jump) = said
+            .checked_sub(ran)
+            .filter(|jump| *jump >= WALL_CLOCK_JUMP)
+        {
+            return jump;
+        }
+        seen = present;
+    }
 }
 
 /// What this side says, as the stream that the call reads.

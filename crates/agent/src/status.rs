@@ -15,6 +15,8 @@
 
 use std::time::Instant;
 
+use crate::dialer::Way;
+
 /// What an agent is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -29,6 +31,8 @@ pub enum Status {
         session_id: String,
         /// When the relay welcomed us.
         since: Instant,
+        /// How the relay is reached.
+        way: Way,
     },
     /// Waiting before the next attempt.
     BackingOff {

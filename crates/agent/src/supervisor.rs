@@ -3,10 +3,13 @@
 //! Invariant: never a tight loop, whatever the relay does. The wait starts over only after a session has been open for
 //! a while; a refusal that a retry cannot mend ends the agent instead.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,12 +21,28 @@ use crate::{
     status::Status,
 };
 
-/// Keeps a session until `leaving` is cancelled or the relay refuses for good.
-pub(crate) async fn supervise(agent: &Agent, leaving: &CancellationToken) -> Result<(), Error> {
+/// Keeps a session until `leaving` is cancelled or the relay refuses for good. Sessions that a leaving relay asked to
+/// end are waited for, each within its own grace.
+pub(crate) async fn supervise(
+    agent: &Arc<Agent>,
+    leaving: &CancellationToken,
+) -> Result<(), Error> {
+    let mut parting = JoinSet::new();
+    let result = keep(agent, leaving, &mut parting).await;
+    while parting.join_next().await.is_some() {}
+    result
+}
+
+async fn keep(
+    agent: &Arc<Agent>,
+    leaving: &CancellationToken,
+    parting: &mut JoinSet<()>,
+) -> Result<(), Error> {
     let mut back_off = BackOff::new(&agent.config);
     let mut attempt = 0_u32;
     let mut has_had_token = false;
     while !leaving.is_cancelled() {
+        while parting.try_join_next().is_some() {}
         attempt = attempt.saturating_add(1);
         agent.status.send_replace(Status::Connecting { attempt });
         let Some(token) = unless_left(leaving, fetch_token(&agent.config)).await else {
@@ -34,12 +53,17 @@ pub(crate) async fn supervise(agent: &Agent, leaving: &CancellationToken) -> Res
             Err(setback) => setback,
             Ok(token) => {
                 has_had_token = true;
-                let ended = session::hold(agent, &token, leaving).await;
+                let mut ended = session::hold(agent, &token, leaving).await;
                 if let Some(open_for) = ended.open_for {
                     attempt = 0;
                     if open_for >= agent.config.healthy_after {
                         back_off.start_over();
                     }
+                }
+                if let End::RelayLeaves(rest) = ended.how {
+                    // The next session is opened before this one is left.
+                    parting.spawn(rest);
+                    ended.how = End::Drained;
                 }
                 match next_step(&agent.config, leaving, ended, &token).await? {
                     Step::Leave => break,
@@ -54,10 +78,28 @@ pub(crate) async fn supervise(agent: &Agent, leaving: &CancellationToken) -> Res
             until: (Instant::now() + wait).into_std(),
             last_error: setback.to_string(),
         });
-        unless_left(leaving, tokio::time::sleep(wait)).await;
+        unless_left(leaving, wait_or_return(agent, &setback, wait)).await;
     }
     info!("left");
     Ok(())
+}
+
+/// Waits, or less when it makes no sense to wait on: the machine woke from sleep, or the way to the relay was closed and
+/// is open again. A relay that answers is met with the whole wait; a way that is dead is listened to.
+async fn wait_or_return(agent: &Agent, setback: &Setback, wait: Duration) {
+    let way_returns = async {
+        if setback.is_of_the_way() {
+            agent.dialer.way_returns(&agent.config).await;
+        } else {
+            std::future::pending().await
+        }
+    };
+    // Every arm may be dropped.
+    tokio::select! {
+        () = sleep(wait) => {}
+        _jump = session::wall_clock_jumps() => info!("the clock jumped, as after sleep: not waiting on"),
+        () = way_returns => info!("the way to the relay is open again: not waiting on"),
+    }
 }
 
 enum Step {
@@ -85,7 +127,7 @@ async fn next_step(
     };
     match ended.how {
         End::Left => Ok(Step::Leave),
-        End::Drained => Ok(at_once_or(Setback::Closed(
+        End::Drained | End::RelayLeaves(_) => Ok(at_once_or(Setback::Closed(
             c2l_tunnel::CloseReason::Drained,
         ))),
         End::Lost(setback) => Ok(Step::After(setback)),
@@ -116,7 +158,7 @@ async fn unless_left<T>(leaving: &CancellationToken, work: impl Future<Output = 
 }
 
 /// Under the same limit as dialing: the source may be a command that hangs.
-async fn fetch_token(config: &Config) -> Result<String, Setback> {
+pub(crate) async fn fetch_token(config: &Config) -> Result<String, Setback> {
     let limit = config.dial_timeout;
     let token = timeout(limit, (config.token)())
         .await

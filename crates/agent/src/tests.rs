@@ -34,6 +34,10 @@ pub(crate) fn config() -> Config {
         relay: "http://127.0.0.1:9".parse().unwrap(),
         allow_insecure: false,
         ca_file: None,
+        skip_verify: false,
+        client_certificate: None,
+        transport: crate::Transport::Auto,
+        proxy: None,
         token: Arc::new(|| Box::pin(async { Ok("token".to_owned()) })),
         device_name: "desk".to_owned(),
         device_id: [7; 16],
@@ -157,6 +161,7 @@ impl Relay {
             limits: Limits::default(),
             heartbeat_interval: Duration::from_secs(15),
             build: "relay".to_owned(),
+            token_holds: None,
         })))
         .await;
         held

@@ -1,7 +1,7 @@
 //! `c2l agent`: the private side.
 
 use anyhow::Context as _;
-use c2l_agent::{Config, TokenSource};
+use c2l_agent::{Config, TokenSource, Transport};
 use c2l_auth::DeviceName;
 use http::Uri;
 use tracing::info;
@@ -20,6 +20,10 @@ pub(crate) async fn run(settings: AgentSettings) -> anyhow::Result<()> {
         allow_manage: settings.allow_manage,
         allow_insecure: settings.allow_insecure,
         ca_file: settings.ca_file,
+        skip_verify: settings.skip_verify,
+        client_certificate: settings.client_certificate,
+        transport: settings.transport,
+        proxy: settings.proxy,
         ..config(
             settings.relay,
             settings.upstream,
@@ -54,6 +58,10 @@ pub(super) fn config(
         relay,
         allow_insecure: false,
         ca_file: None,
+        skip_verify: false,
+        client_certificate: None,
+        transport: Transport::Auto,
+        proxy: None,
         token,
         device_name: device.as_str().to_owned(),
         device_id,

@@ -4,10 +4,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use c2l_agent::{Proxy, Transport};
 use c2l_auth::{DeviceName, Secret};
 use http::{Uri, uri::Scheme};
 
-use super::{Setting, Table, Values, general, parse};
+use super::{Setting, Table, Values, general, parse, proxy};
 use crate::{files, token_source::TokenOrigin};
 
 /// Where Ollama listens unless told otherwise.
@@ -45,6 +46,30 @@ pub(crate) static TABLE: Table = Table {
             "FILE",
             "Trust these roots too, PEM, beside the system's own",
         ),
+        Setting::one(
+            "transport",
+            "auto|grpc|websocket",
+            "How the relay is reached: HTTP/2, the same inside a WebSocket, or whatever works",
+        )
+        .or("auto"),
+        Setting::one(
+            "proxy",
+            "URL|none",
+            "Reach the relay through this proxy: http:// or socks5://, with user:password@ if it wants that; else HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count",
+        )
+        .secret(),
+        Setting::one(
+            "client-cert",
+            "FILE",
+            "Show this certificate to the relay, PEM with its chain; goes with --client-key",
+        )
+        .rare(),
+        Setting::one("client-key", "FILE", "The key of --client-cert, PEM").rare(),
+        Setting::switch(
+            "insecure-skip-verify",
+            "Take any certificate of the relay's; whoever is on the way can then read and change everything",
+        )
+        .rare(),
         Setting::switch(
             "allow-insecure",
             "Permit clear text to a relay that is not on this machine; tokens and prompts can be read on the way",
@@ -125,6 +150,10 @@ pub(crate) struct AgentSettings {
     pub(crate) allow_manage: bool,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) allow_insecure: bool,
+    pub(crate) skip_verify: bool,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) transport: Transport,
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) data_dir: PathBuf,
     pub(crate) tuning: Tuning,
 }
@@ -147,7 +176,12 @@ pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
     let allow_insecure = values.switch("allow-insecure");
     let relay = relay(values, allow_insecure);
     let token = token(values);
+    let proxy = proxy::read(values, relay.as_ref());
     Some(AgentSettings {
+        skip_verify: values.switch("insecure-skip-verify"),
+        client_certificate: client_certificate(values),
+        transport: values.get("transport", parse::transport),
+        proxy,
         upstream: values.get("upstream", parse::upstream),
         device: values.get("device", parse::device),
         allow_manage: values.switch("allow-manage"),
@@ -169,6 +203,20 @@ fn relay(values: &mut Values, allow_insecure: bool) -> Option<Uri> {
         );
     }
     Some(relay)
+}
+
+fn client_certificate(values: &mut Values) -> Option<(PathBuf, PathBuf)> {
+    match (values.path("client-cert"), values.path("client-key")) {
+        (Some(certificate), Some(key)) => return Some((certificate, key)),
+        (None, None) => {}
+        (Some(_), None) => {
+            values.mistake("--client-cert without --client-key: give both or neither")
+        }
+        (None, Some(_)) => {
+            values.mistake("--client-key without --client-cert: give both or neither")
+        }
+    }
+    None
 }
 
 fn token(values: &mut Values) -> Option<TokenOrigin> {

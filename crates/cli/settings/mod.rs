@@ -15,6 +15,7 @@ pub(crate) mod file;
 pub(crate) mod general;
 mod issuers;
 mod parse;
+mod proxy;
 pub(crate) mod relay;
 #[cfg(test)]
 mod tests;
@@ -169,6 +170,12 @@ impl Setting {
         self
     }
 
+    /// Not shown by `config show`.
+    const fn secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+
     /// The variable: `C2L_` and the flag's name.
     pub(crate) fn variable(&self) -> String {
         format!("C2L_{}", self.name.to_uppercase().replace('-', "_"))
@@ -243,6 +250,8 @@ impl Entry {
 pub(crate) struct Values {
     entries: Vec<Entry>,
     issuers: Vec<file::IssuerEntry>,
+    /// What the environment says of proxies, by the upper-case name of the variable.
+    proxies: BTreeMap<&'static str, String>,
     mistakes: Vec<String>,
     warnings: Vec<String>,
 }
@@ -260,6 +269,7 @@ impl Values {
             entries: Vec::new(),
             mistakes: std::mem::take(&mut file.mistakes),
             issuers: std::mem::take(&mut file.issuers),
+            proxies: proxy_variables(environment),
             warnings: Vec::new(),
         };
         for table in tables {
@@ -309,6 +319,11 @@ impl Values {
     /// The issuers of the file, for `config show`.
     pub(crate) fn issuer_entries(&self) -> &[file::IssuerEntry] {
         &self.issuers
+    }
+
+    /// What the environment says in a variable that everybody reads.
+    fn proxy_variable(&self, name: &str) -> Option<&str> {
+        self.proxies.get(name).map(String::as_str)
     }
 
     /// Notes a mistake; the command will not start.
@@ -405,6 +420,18 @@ impl Values {
             }
         })
     }
+}
+
+/// Lower case counts before upper case, as in curl.
+fn proxy_variables(environment: Environment<'_>) -> BTreeMap<&'static str, String> {
+    let read = |name: &str| environment(name).and_then(|value| value.into_string().ok());
+    proxy::VARIABLES
+        .into_iter()
+        .filter_map(|name| {
+            let text = read(&name.to_lowercase()).or_else(|| read(name))?;
+            (!text.trim().is_empty()).then_some((name, text))
+        })
+        .collect()
 }
 
 /// `path` as it was meant in `file`.

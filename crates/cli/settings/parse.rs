@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use c2l_agent::Transport;
 use c2l_auth::{DeviceName, Kind, Scopes};
 use http::{HeaderValue, Uri, uri::Scheme};
 
@@ -179,6 +180,15 @@ pub(super) fn origin(text: &str) -> Parsed<HeaderValue> {
         && *text == text.to_lowercase();
     let value = HeaderValue::from_str(text).ok();
     value.filter(|_| is_origin).ok_or_else(not_one)
+}
+
+pub(super) fn transport(text: &str) -> Parsed<Transport> {
+    match text {
+        "auto" => Ok(Transport::Auto),
+        "grpc" => Ok(Transport::Grpc),
+        "websocket" => Ok(Transport::WebSocket),
+        other => Err(format!("{other:?} is not auto, grpc or websocket")),
+    }
 }
 
 pub(super) fn device(text: &str) -> Parsed<DeviceName> {

@@ -33,6 +33,12 @@ pub(crate) static TABLE: Table = Table {
             "Certificate chain of the public port, PEM; without it the port is clear text",
         ),
         Setting::one("tls-key", "FILE", "Private key of that certificate, PEM"),
+        Setting::one(
+            "tls-client-ca",
+            "FILE",
+            "Ask agents for a certificate that one of these signed, PEM, beside their token",
+        )
+        .rare(),
         Setting::many(
             "cors-origin",
             "ORIGIN",
@@ -158,6 +164,7 @@ pub(crate) struct RelaySettings {
     pub(crate) data_dir: PathBuf,
     pub(crate) issuers: Vec<Issuer>,
     tls: Option<Arc<ServerConfig>>,
+    asks_agents_for_certificate: bool,
     tuning: Tuning,
 }
 
@@ -167,6 +174,7 @@ impl RelaySettings {
         let tuning = &self.tuning;
         c2l_relay::Config {
             tls: self.tls.clone(),
+            asks_agents_for_certificate: self.asks_agents_for_certificate,
             build: build_info::build(),
             tunnel: tuning.tunnel,
             heartbeat_interval: tuning.heartbeat_interval,
@@ -217,6 +225,7 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         ops_listen: values.get("ops-listen", parse::address_or_off),
         issuers: issuers::read(values),
         tls: tls::read(values),
+        asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
         tuning: tuning(values),
         data_dir: data_dir?, // last, so that everything above has been read
     })

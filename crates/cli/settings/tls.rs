@@ -1,22 +1,31 @@
-//! The certificate and key of the relay's public port.
+//! The certificate and key of the relay's public port, and whose certificates agents must show.
 //!
 //! Invariant: both or neither; and that they belong together is known before any socket is bound.
 
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
 use super::Values;
-use crate::files;
+use crate::{
+    certificate::{Files, Reloading, chain},
+    files,
+};
 
 pub(super) fn read(values: &mut Values) -> Option<Arc<ServerConfig>> {
-    let (certificate, key) = match (values.path("tls-cert"), values.path("tls-key")) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, None) => return None,
+    let client_ca = values.path("tls-client-ca");
+    let files = match (values.path("tls-cert"), values.path("tls-key")) {
+        (Some(certificate), Some(key)) => Files { certificate, key },
+        (None, None) => {
+            if client_ca.is_some() {
+                values.mistake("--tls-client-ca without --tls-cert and --tls-key: nobody shows a certificate without TLS");
+            }
+            return None;
+        }
         (Some(_), None) => {
             values.mistake("--tls-cert without --tls-key: give both or neither");
             return None;
@@ -26,66 +35,55 @@ pub(super) fn read(values: &mut Values) -> Option<Arc<ServerConfig>> {
             return None;
         }
     };
-    if let Some(warning) = files::warning_if_shared(&key) {
+    if let Some(warning) = files::warning_if_shared(&files.key) {
         values.warn(warning);
     }
-    match load(&certificate, &key) {
-        Ok(config) => Some(Arc::new(config)),
-        Err(mistakes) => {
-            mistakes
+    let verifier = client_ca.map(|path| client_verifier(&path)).transpose();
+    match (Reloading::new(files), verifier) {
+        (Ok(certificate), Ok(verifier)) => server_config(certificate, verifier)
+            .map_err(|error| values.mistake(error))
+            .ok(),
+        (certificate, verifier) => {
+            for mistake in certificate
+                .err()
                 .into_iter()
-                .for_each(|mistake| values.mistake(mistake));
+                .flatten()
+                .chain(verifier.err())
+            {
+                values.mistake(mistake);
+            }
             None
         }
     }
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, Vec<String>> {
-    let chain = chain(certificate);
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        format!(
-            "--tls-key {}: {}",
-            key.display(),
-            reason(&error, "private key")
-        )
-    });
-    let (chain, private) = match (chain, private) {
-        (Ok(chain), Ok(private)) => (chain, private),
-        (chain, private) => {
-            return Err([chain.err(), private.err()].into_iter().flatten().collect());
-        }
-    };
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+fn server_config(
+    certificate: Reloading,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, String> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth())
-        .and_then(|builder| builder.with_single_cert(chain, private))
-        .map_err(|error| vec![format!("--tls-cert and --tls-key cannot be used: {error}")])?;
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let mut config = match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    }
+    .with_cert_resolver(Arc::new(certificate));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Arc::new(config))
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let said = |error: &pem::Error| {
-        format!(
-            "--tls-cert {}: {}",
-            path.display(),
-            reason(error, "certificate")
-        )
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| said(&error))?;
-    if chain.is_empty() {
-        return Err(said(&pem::Error::NoItemsFound));
+/// Callers may come without a certificate; the relay asks agents for one.
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain("--tls-client-ca", path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("--tls-client-ca {}: {error}", path.display()))?;
     }
-    Ok(chain)
-}
-
-fn reason(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::NoItemsFound => format!("there is no {what} in it"),
-        pem::Error::Io(error) => error.to_string(),
-        _ => format!("not a PEM file with a {what}"), // whatever is in it, it is not for the terminal
-    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| format!("--tls-client-ca {}: {error}", path.display()))
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub verifier: Arc<Verifier>,
     /// TLS of the public port; `None` serves clear text.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether an agent must show a certificate that the TLS settings accept, beside its token. Default false.
+    pub asks_agents_for_certificate: bool,
     /// Build identity, told to agents and on `/relay/v1/version`.
     pub build: String,
     /// Bounds of the tunnel, told to every agent.
@@ -71,6 +73,7 @@ impl Config {
         Self {
             verifier,
             tls: None,
+            asks_agents_for_certificate: false,
             build: env!("CARGO_PKG_VERSION").to_owned(),
             tunnel: Limits::default(),
             heartbeat_interval: Duration::from_secs(10),

@@ -16,6 +16,7 @@
 //!
 //! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent.
 
+mod bridge;
 mod config;
 mod error;
 mod gateway;
@@ -29,7 +30,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +49,7 @@ use crate::{
     gateway::{
         admission::{Admission, Permit},
         identity::Identities,
+        listener::Life,
     },
     metrics::Metrics,
     registry::Registry,
@@ -68,8 +70,8 @@ pub(crate) struct Relay {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) request_ids: RequestIds,
     pub(crate) grpc: Routes,
+    pub(crate) life: Life,
     admission: Arc<Admission>,
-    is_draining: AtomicBool,
 }
 
 impl Relay {
@@ -83,7 +85,7 @@ impl Relay {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Acquire)
+        self.life.draining.is_cancelled()
     }
 
     pub(crate) fn active_requests(&self) -> usize {
@@ -107,13 +109,19 @@ pub async fn run(
     let registry = Arc::new(Registry::new(config.max_sessions_per_user));
     let metrics = Arc::new(Metrics::default());
     let health = Health::new();
-    let server = TunnelServer::new(&config, &registry, &metrics, &tracker, &closing);
+    let life = Life {
+        draining: CancellationToken::new(),
+        closing: closing.clone(),
+        tracker: tracker.clone(),
+        stall_limit: config.gap_timeout,
+    };
+    let server = TunnelServer::new(&config, &registry, &metrics, &life);
     let grpc = tunnel::routes(&config, server, &registry, &health)?;
     let relay = Arc::new(Relay {
         identities: Identities::new(Arc::clone(&config.verifier)),
         admission: Admission::new(config.max_requests_per_user, MAX_REQUESTS),
         request_ids: RequestIds::new(),
-        is_draining: AtomicBool::new(false),
+        life,
         registry,
         metrics,
         grpc,
@@ -123,8 +131,6 @@ pub async fn run(
     tracker.spawn(gateway::listener::accept(
         Arc::clone(&relay),
         listeners.public,
-        tracker.clone(),
-        closing.clone(),
     ));
     if let Some(listener) = listeners.ops {
         let ops = ops::accept(
@@ -152,7 +158,7 @@ pub async fn run(
 /// Not ready, no new streams, and time for the running ones.
 async fn drain(relay: &Relay, health: &Health) {
     let grace = relay.config.drain_timeout;
-    relay.is_draining.store(true, Ordering::Release);
+    relay.life.draining.cancel();
     health.draining().await;
     for session in relay.registry.all() {
         session

@@ -50,6 +50,10 @@ impl TestAgent {
             relay: relay_url.parse().expect("a URL"),
             allow_insecure: false,
             ca_file: None,
+            skip_verify: false,
+            client_certificate: None,
+            transport: c2l_agent::Transport::Auto,
+            proxy: None,
             token: Arc::new(move || {
                 let token = Arc::clone(&token);
                 Box::pin(async move { Ok(token.to_string()) })

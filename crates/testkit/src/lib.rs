@@ -4,6 +4,7 @@
 //! started ends with the value that stands for it.
 
 mod agent;
+pub mod blocker;
 mod caller;
 mod fake_agent;
 pub mod http2;

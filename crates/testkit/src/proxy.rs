@@ -44,6 +44,7 @@ pub struct TestProxy {
     loss: Arc<Mutex<watch::Sender<Loss>>>,
     earlier: Vec<watch::Sender<Loss>>,
     accepted: Arc<AtomicU64>,
+    relay: Arc<Mutex<SocketAddr>>,
     task: JoinHandle<()>,
 }
 
@@ -57,13 +58,16 @@ impl TestProxy {
         let address = listener.local_addr().expect("an address");
         let loss = Arc::new(Mutex::new(watch::Sender::new(Loss::Nothing)));
         let accepted = Arc::<AtomicU64>::default();
+        let relay = Arc::new(Mutex::new(relay));
         let task = {
             let (loss, accepted) = (Arc::clone(&loss), Arc::clone(&accepted));
+            let relay = Arc::clone(&relay);
             tokio::spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok((agent, _)) = listener.accept().await {
                     accepted.fetch_add(1, Ordering::Relaxed);
                     let loss = lock(&loss).subscribe();
+                    let relay = *relay.lock().unwrap_or_else(PoisonError::into_inner);
                     connections.spawn(carry(agent, relay, loss));
                 }
             })
@@ -73,8 +77,14 @@ impl TestProxy {
             loss,
             earlier: Vec::new(),
             accepted,
+            relay,
             task,
         }
+    }
+
+    /// Connections to come lead to this relay; those that are there stay where they are.
+    pub fn point_to(&self, relay: SocketAddr) {
+        *self.relay.lock().unwrap_or_else(PoisonError::into_inner) = relay;
     }
 
     /// `http://…`, without a slash at the end.

@@ -139,6 +139,8 @@ pub struct Welcome {
     pub heartbeat_interval: Duration,
     /// Build identity.
     pub build: String,
+    /// How long the session's token holds, if the relay says so.
+    pub token_holds: Option<Duration>,
 }
 
 /// Bounds of a session, told by the relay and kept by both.
@@ -189,6 +191,15 @@ pub enum Control {
     },
     /// A fresh token of the same user; the relay verifies it.
     TokenRenewal(SecretToken),
+    /// What became of that.
+    TokenState {
+        /// True when the session goes on with the fresh token.
+        is_accepted: bool,
+        /// How long the token that counts now holds.
+        holds: Duration,
+        /// Why it was not accepted.
+        message: String,
+    },
 }
 
 impl Control {
@@ -201,6 +212,7 @@ impl Control {
             Self::Heartbeat { .. } => "heartbeat",
             Self::GoAway { .. } => "go-away",
             Self::TokenRenewal(_) => "token renewal",
+            Self::TokenState { .. } => "token state",
         }
     }
 }

@@ -92,6 +92,11 @@ impl Link {
         self.lock().renew_token(token);
     }
 
+    /// See [`Session::answer_renewal`].
+    pub fn answer_renewal(&self, is_accepted: bool, holds: Duration, message: &str) {
+        self.lock().answer_renewal(is_accepted, holds, message);
+    }
+
     /// See [`Session::go_away`].
     pub fn go_away(&self, message: &str, grace: Duration, now: Instant) {
         self.lock().go_away(message, grace, now);

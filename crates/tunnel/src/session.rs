@@ -228,6 +228,19 @@ impl Session {
         }
     }
 
+    /// Says what became of a renewal; the relay's side.
+    pub fn answer_renewal(&mut self, is_accepted: bool, holds: Duration, message: &str) {
+        if matches!(self.phase, Phase::Open | Phase::Draining { .. }) {
+            self.control
+                .retain(|control| !matches!(control, Control::TokenState { .. }));
+            self.say(Control::TokenState {
+                is_accepted,
+                holds,
+                message: message.to_owned(),
+            });
+        }
+    }
+
     /// Asks for no new streams. Running ones have until the grace is over; then the session is closed as drained.
     /// Where it drains already, the shorter grace holds.
     pub fn go_away(&mut self, message: &str, grace: Duration, now: Instant) {
@@ -358,7 +371,8 @@ impl Session {
                 self.is_hello_heard = true;
             }
             (Control::Welcome(welcome), Side::Agent) if is_greeting => self.keep_to(welcome, now),
-            (Control::TokenRenewal(_), Side::Relay) if !is_greeting => {}
+            (Control::TokenRenewal(_), Side::Relay) | (Control::TokenState { .. }, Side::Agent)
+                if !is_greeting => {}
             _ => {
                 return Err(ProtocolError::Unexpected {
                     frame: control.name(),

@@ -149,7 +149,7 @@ fn agent_control(control: Control) -> Option<proto::agent_control::Control> {
         }),
         Control::GoAway { message, grace } => Wire::GoAway(go_away(message, grace)),
         Control::TokenRenewal(token) => Wire::TokenRenewal(proto::TokenRenewal { token: token.0 }),
-        Control::Welcome(_) => return None,
+        Control::Welcome(_) | Control::TokenState { .. } => return None,
     })
 }
 
@@ -168,6 +168,16 @@ fn relay_control(control: Control) -> Option<proto::relay_control::Control> {
             }),
             heartbeat_interval_ms: milliseconds(welcome.heartbeat_interval),
             build: welcome.build,
+            token_holds_ms: welcome.token_holds.map_or(0, long_milliseconds),
+        }),
+        Control::TokenState {
+            is_accepted,
+            holds,
+            message,
+        } => Wire::TokenState(proto::TokenState {
+            is_accepted,
+            holds_ms: long_milliseconds(holds),
+            message,
         }),
         Control::Heartbeat {
             sequence,
@@ -207,6 +217,11 @@ fn from_relay_control(control: proto::relay_control::Control) -> Decoded<Control
         Wire::Welcome(welcome) => Control::Welcome(Box::new(from_welcome(welcome)?)),
         Wire::Heartbeat(beat) => heartbeat(&beat),
         Wire::GoAway(away) => from_go_away(away),
+        Wire::TokenState(state) => Control::TokenState {
+            is_accepted: state.is_accepted,
+            holds: Duration::from_millis(state.holds_ms),
+            message: text(state.message),
+        },
     })
 }
 
@@ -256,6 +271,9 @@ fn from_welcome(welcome: proto::Welcome) -> Decoded<Welcome> {
             "heartbeat_interval_ms",
         )?)),
         build: text(welcome.build),
+        token_holds: Some(welcome.token_holds_ms)
+            .filter(|holds| *holds > 0)
+            .map(Duration::from_millis),
     })
 }
 
@@ -278,6 +296,10 @@ fn from_go_away(away: proto::GoAway) -> Control {
         message: text(away.message),
         grace: Duration::from_millis(u64::from(away.grace_ms)),
     }
+}
+
+fn long_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn milliseconds(duration: Duration) -> u32 {

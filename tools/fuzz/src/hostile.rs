@@ -114,6 +114,7 @@ impl Victim {
                     limits,
                     heartbeat_interval: Duration::from_secs(10),
                     build: String::new(),
+                    token_holds: None,
                 },
                 clock.0,
             );

@@ -173,6 +173,7 @@ impl World {
             limits,
             heartbeat_interval,
             build: String::new(),
+            token_holds: None,
         };
         world.relay.welcome(welcome, clock.0);
         world

@@ -76,6 +76,7 @@ fn greet(relay: &Link, agent: &Link) {
         limits: Limits::default(),
         heartbeat_interval: Duration::from_secs(15),
         build: String::new(),
+        token_holds: None,
     };
     relay.welcome(welcome, now());
     move_batches(relay, agent, &mut cx);

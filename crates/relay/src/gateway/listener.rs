@@ -14,7 +14,9 @@ use std::{
 };
 
 use bytes::BytesMut;
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -22,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -48,10 +50,13 @@ const MAX_HEADERS: usize = 100;
 
 /// What ends a connection, and who waits for its tasks.
 #[derive(Clone, Debug)]
-struct Life {
-    closing: CancellationToken,
-    tracker: TaskTracker,
-    stall_limit: Duration,
+pub(crate) struct Life {
+    /// Cancelled when the relay begins to leave: nothing new is taken in.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the grace is over: what is left is cut.
+    pub(crate) closing: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stall_limit: Duration,
 }
 
 /// Gives the streams of an HTTP/2 connection to the tracker, so that somebody waits for them.
@@ -61,13 +66,11 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Life {
     }
 }
 
-/// Accepts until the token is cancelled; each connection's task is the tracker's.
-pub(crate) async fn accept(
-    relay: Arc<Relay>,
-    listener: TcpListener,
-    tracker: TaskTracker,
-    closing: CancellationToken,
-) {
+/// Accepts until the relay closes; each connection's task is its tracker's.
+pub(crate) async fn accept(relay: Arc<Relay>, listener: TcpListener) {
+    let Life {
+        closing, tracker, ..
+    } = relay.life.clone();
     let places = Arc::new(Semaphore::new(relay.config.max_connections));
     let tls = relay.config.tls.clone().map(TlsAcceptor::from);
     loop {
@@ -88,22 +91,17 @@ pub(crate) async fn accept(
                 continue;
             }
         };
+        let place = Place(Arc::new(place));
         let relay = Arc::clone(&relay);
         let tls = tls.clone();
-        let life = Life {
-            closing: closing.clone(),
-            tracker: tracker.clone(),
-            stall_limit: relay.config.gap_timeout,
-        };
         tracker.spawn(async move {
             relay
                 .metrics
                 .connections_total
                 .fetch_add(1, Ordering::Relaxed);
             relay.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            serve(&relay, stream, peer, tls, life).await;
+            serve(&relay, stream, peer, tls, &place).await;
             relay.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
         });
     }
 }
@@ -121,87 +119,162 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn serve(
     relay: &Arc<Relay>,
     stream: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
     tls: Option<TlsAcceptor>,
-    life: Life,
+    place: &Place,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "no delay cannot be switched off");
+        tracing::debug!(peer = %address, %error, "no delay cannot be switched off");
     }
+    let mut peer = Peer {
+        address,
+        is_certified: false,
+    };
     let Some(tls) = tls else {
-        return serve_http(relay, stream, peer, life).await;
+        return serve_http(relay, stream, peer, place).await;
     };
     match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(relay, stream, peer, life).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "tls handshake failed"),
-        Err(_) => tracing::debug!(%peer, "tls handshake took too long"),
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates();
+            peer.is_certified = shown.is_some_and(|chain| !chain.is_empty());
+            serve_http(relay, stream, peer, place).await;
+        }
+        Ok(Err(error)) => tracing::debug!(peer = %address, %error, "tls handshake failed"),
+        Err(_) => tracing::debug!(peer = %address, "tls handshake took too long"),
     }
 }
 
-async fn serve_http<T>(relay: &Arc<Relay>, mut stream: T, peer: SocketAddr, life: Life)
+async fn serve_http<T>(relay: &Arc<Relay>, mut stream: T, peer: Peer, place: &Place)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let first = tokio::select! {
-        () = life.closing.cancelled() => return,
+        () = relay.life.closing.cancelled() => return,
         first = timeout(relay.config.head_timeout, read_first(&mut stream)) => first,
     };
     let Ok(Ok((is_http2, read_ahead))) = first else {
         return; // nothing was asked: nothing to answer
     };
-    let head_limit = (!is_http2).then_some(relay.config.head_timeout);
-    let requests = Arc::new(Requests::new(relay.config.idle_timeout, head_limit));
+    if is_http2 {
+        serve_http2(relay, stream, read_ahead, peer).await;
+    } else {
+        serve_http1(relay, stream, read_ahead, peer, place).await;
+    }
+}
+
+async fn serve_http1<T>(
+    relay: &Arc<Relay>,
+    stream: T,
+    read_ahead: BytesMut,
+    peer: Peer,
+    place: &Place,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = &relay.config;
+    let requests = Arc::new(Requests::new(
+        config.idle_timeout,
+        Some(config.head_timeout),
+    ));
     let io = TimedIo::new(
         stream,
         read_ahead,
-        relay.config.gap_timeout,
+        config.gap_timeout,
         Arc::clone(&requests),
     );
-    let io = TokioIo::new(io);
     let service = {
-        let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
-        service_fn(move |request| {
+        let (relay, requests, place) = (Arc::clone(relay), Arc::clone(&requests), place.clone());
+        service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
             let relay = Arc::clone(&relay);
+            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(place.clone());
             async move {
                 let response = gateway::serve(relay, request).await;
                 Ok::<_, Infallible>(response.map(|body| guard.around(body)))
             }
         })
     };
-    let closing = life.closing.clone();
+    // With upgrades: the bridge takes connections over. Nothing else asks for one.
+    let connection = http1(relay)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
     // In order: the clock looks at what the connection has just done.
-    let outcome = if is_http2 {
-        let connection = http2(relay, life).serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            outcome = connection.as_mut() => outcome,
-            () = closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = requests.idle() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = relay.life.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-    } else {
-        let connection = http1(relay).serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            outcome = connection.as_mut() => outcome,
-            () = closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        () = requests.idle() => return,
+    };
+    log_end(peer.address, outcome);
+}
+
+/// Serves HTTP/2 on a connection that speaks it from its first byte, on the port itself or bridged.
+pub(crate) async fn serve_http2<T>(relay: &Arc<Relay>, stream: T, read_ahead: BytesMut, peer: Peer)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let requests = Arc::new(Requests::new(relay.config.idle_timeout, None));
+    let io = TimedIo::new(
+        stream,
+        read_ahead,
+        relay.config.gap_timeout,
+        Arc::clone(&requests),
+    );
+    let service = {
+        let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
+        service_fn(move |mut request: Request<Incoming>| {
+            let guard = requests.enter();
+            let relay = Arc::clone(&relay);
+            request.extensions_mut().insert(peer);
+            async move {
+                let response = gateway::serve(relay, request).await;
+                Ok::<_, Infallible>(response.map(|body| guard.around(body)))
             }
-            () = requests.idle() => return,
+        })
+    };
+    let connection = http2(relay).serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    // In order: the clock looks at what the connection has just done.
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = relay.life.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = requests.idle() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
+    log_end(peer.address, outcome);
+}
+
+fn log_end(peer: SocketAddr, outcome: hyper::Result<()>) {
     if let Err(error) = outcome {
         tracing::debug!(%peer, %error, "connection ended with an error");
     }
+}
+
+/// A connection's place among those that are allowed at once. It is free when the last holder is gone: the
+/// connection's task, or the bridge that took it over.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held, never read")] Arc<PlaceGuard>);
+
+type PlaceGuard = Result<OwnedSemaphorePermit, AcquireError>;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// For the log.
+    pub(crate) address: SocketAddr,
+    /// True when a certificate was shown that the TLS settings accept.
+    pub(crate) is_certified: bool,
 }
 
 /// Reads just enough to tell the protocol.
@@ -234,8 +307,8 @@ fn http1(relay: &Relay) -> http1::Builder {
     builder
 }
 
-fn http2(relay: &Relay, life: Life) -> http2::Builder<Life> {
-    let mut builder = http2::Builder::new(life);
+fn http2(relay: &Relay) -> http2::Builder<Life> {
+    let mut builder = http2::Builder::new(relay.life.clone());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -6,9 +6,9 @@
 pub(crate) mod admission;
 pub(crate) mod body;
 mod cors;
-mod credential;
+pub(crate) mod credential;
 mod exchange;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod identity;
 mod idleness;
 pub(crate) mod listener;
@@ -33,6 +33,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     Relay,
+    bridge::websocket,
     error::{Dialect, codes},
     gateway::{
         body::GatewayBody,
@@ -96,6 +97,10 @@ async fn dispatch(
             Ok(response) => response.map(GatewayBody::Grpc),
             Err(never) => match never {},
         };
+    }
+    if request.uri().path() == c2l_bridge::PATH {
+        return websocket::upgrade(relay, request)
+            .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, &request_id));
     }
     let (head, body) = request.into_parts();
     let dialect = Route::dialect_of(head.uri.path());

@@ -35,8 +35,8 @@ pub(crate) fn routes(
     let status = StatusServer::new(
         Arc::clone(&config.verifier),
         Arc::clone(registry),
-        server.tracker().clone(),
-        server.closing().clone(),
+        server.life().tracker.clone(),
+        server.life().closing.clone(),
     );
     let max_bytes = config.tunnel.max_message_bytes as usize;
     let tunnel = TunnelServiceServer::new(server)

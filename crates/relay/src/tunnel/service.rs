@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use c2l_auth::{Kind, Verifier};
 use c2l_proto::tunnel::{AgentMessage, tunnel_service_server::TunnelService};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     Config,
+    gateway::listener::{Life, Peer},
     metrics::Metrics,
     registry::Registry,
     status::verify,
@@ -19,6 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct TunnelServer {
     verifier: Arc<Verifier>,
+    asks_for_certificate: bool,
     terms: Arc<Terms>,
 }
 
@@ -27,29 +28,24 @@ impl TunnelServer {
         config: &Config,
         registry: &Arc<Registry>,
         metrics: &Arc<Metrics>,
-        tracker: &TaskTracker,
-        closing: &CancellationToken,
+        life: &Life,
     ) -> Self {
         Self {
             verifier: Arc::clone(&config.verifier),
+            asks_for_certificate: config.asks_agents_for_certificate,
             terms: Arc::new(Terms {
                 settings: Terms::settings(config),
                 build: config.build.clone(),
                 verifier: Arc::clone(&config.verifier),
                 registry: Arc::clone(registry),
                 metrics: Arc::clone(metrics),
-                tracker: tracker.clone(),
-                closing: closing.clone(),
+                life: life.clone(),
             }),
         }
     }
 
-    pub(crate) fn tracker(&self) -> &TaskTracker {
-        &self.terms.tracker
-    }
-
-    pub(crate) fn closing(&self) -> &CancellationToken {
-        &self.terms.closing
+    pub(crate) fn life(&self) -> &Life {
+        &self.terms.life
     }
 }
 
@@ -62,6 +58,16 @@ impl TunnelService for TunnelServer {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Outbound>, Status> {
         let grant = verify(&self.verifier, request.metadata(), Kind::Agent)?;
+        if self.terms.life.draining.is_cancelled() {
+            // The session that this device has here goes on; a new one belongs to the relay that comes next.
+            return Err(Status::unavailable("the relay is leaving; try again"));
+        }
+        let peer = request.extensions().get::<Peer>();
+        if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
+            return Err(Status::permission_denied(
+                "this relay asks agents for a certificate as well",
+            ));
+        }
         Ok(Response::new(start(
             &self.terms,
             grant,

@@ -19,13 +19,13 @@ use c2l_tunnel::{
 };
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::{
     Config,
     error::to_status,
+    gateway::listener::Life,
     metrics::Metrics,
     registry::{Registration, Registry, Session},
 };
@@ -38,8 +38,7 @@ pub(crate) struct Terms {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tracker: TaskTracker,
-    pub(crate) closing: CancellationToken,
+    pub(crate) life: Life,
 }
 
 impl Terms {
@@ -79,7 +78,7 @@ pub(crate) fn start(
         // If the agent is gone already, nobody needs the status.
         drop(ended.send(status));
     };
-    terms.tracker.spawn(task.instrument(span));
+    terms.life.tracker.spawn(task.instrument(span));
     Outbound {
         link,
         end,
@@ -165,7 +164,7 @@ impl Driver {
             },
             () = ticking => Event::SessionClosed,
             () = expiry => Event::TokenExpired,
-            () = self.terms.closing.cancelled() => Event::RelayClosing,
+            () = self.terms.life.closing.cancelled() => Event::RelayClosing,
         }
     }
 
@@ -192,7 +191,7 @@ impl Driver {
                     tracing::info!(message, "the agent is leaving");
                     self.terms.registry.changed();
                 }
-                Control::Welcome(_) | Control::Heartbeat { .. } => {}
+                Control::Welcome(_) | Control::Heartbeat { .. } | Control::TokenState { .. } => {}
             }
         }
         Ok(())
@@ -235,6 +234,7 @@ impl Driver {
             limits: self.terms.settings.limits,
             heartbeat_interval: self.terms.settings.heartbeat_interval,
             build: self.terms.build.clone(),
+            token_holds: Some(self.token_holds()),
         };
         self.link.welcome(welcome, now());
         self.terms
@@ -256,11 +256,25 @@ impl Driver {
             Ok(grant) if grant.user == self.grant.user && grant.device == self.grant.device => {
                 self.grant = grant;
                 expiry.as_mut().reset(expiry_of(&self.grant));
-                tracing::debug!("token renewed");
+                tracing::info!(holds = ?self.token_holds(), "token renewed");
+                self.link.answer_renewal(true, self.token_holds(), "");
             }
-            Ok(_) => tracing::warn!("a renewal with another user's or device's token was ignored"),
-            Err(error) => tracing::warn!(%error, "a renewal with a bad token was ignored"),
+            Ok(_) => self.refuse_renewal("the fresh token is another user's or device's"),
+            Err(error) => self.refuse_renewal(&error.to_string()),
         }
+    }
+
+    fn refuse_renewal(&self, why: &str) {
+        tracing::warn!(why, "a renewal was refused; the present token still counts");
+        self.link.answer_renewal(false, self.token_holds(), why);
+    }
+
+    /// Until the token runs out; once it has, what is left of the leeway.
+    fn token_holds(&self) -> Duration {
+        let (now, end) = (SystemTime::now(), self.grant.expires_at);
+        end.duration_since(now)
+            .or_else(|_| (end + LEEWAY).duration_since(now))
+            .unwrap_or_default()
     }
 
     fn status_of_close(&self) -> Status {

@@ -87,6 +87,7 @@ pub(super) fn welcome(limits: Limits) -> Welcome {
         limits,
         heartbeat_interval: BEAT,
         build: "test".to_owned(),
+        token_holds: None,
     }
 }
 

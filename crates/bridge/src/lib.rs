@@ -1,0 +1,19 @@
+//! A byte stream inside WebSocket messages, for both ends of the tunnel: what HTTP/2 says rides in binary messages, so
+//! the same gRPC service serves both ways without knowing.
+//!
+//! Invariant: the bytes that go in come out in order, whatever a proxy does to message boundaries (RFC 6455 §5.4 lets
+//! it split and merge frames), and a peer costs bounded memory: message length is limited, pings are answered one at a
+//! time, and what is written waits for the socket.
+
+mod stream;
+mod upgrade;
+
+pub use stream::{ByteStream, Role};
+pub use upgrade::{
+    ACCEPT, KEY, NotAnUpgrade, PROTOCOL, PROTOCOL_NAME, VERSION, accept_for, check_request, new_key,
+};
+
+/// The path of the bridge on the relay's public port.
+pub const PATH: &str = "/tunnel/v1/websocket";
+/// Most bytes of one message, either way.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;

@@ -1,0 +1,3 @@
+//! Other ways in for an agent than plain HTTP/2.
+
+pub(crate) mod websocket;

@@ -1,0 +1,88 @@
+//! `GET /tunnel/v1/websocket`: HTTP/2 inside a WebSocket, for agents behind proxies that block HTTP/2.
+//!
+//! Invariant: who asks is verified before the upgrade, so a refusal is plain HTTP that a proxy's log and a person can
+//! read; what follows is the very same connection as on the port itself, with the same limits.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::BytesMut;
+use c2l_auth::Kind as TokenKind;
+use c2l_bridge::{ByteStream, Role};
+use c2l_tunnel::{Fault, Kind, Origin};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use crate::{
+    Relay,
+    error::{invalid, unauthenticated},
+    gateway::{
+        body::GatewayBody,
+        credential,
+        listener::{self, Peer, Place},
+    },
+};
+
+/// Answers the request to upgrade; the connection behind it becomes an agent's.
+///
+/// # Errors
+/// `Unauthenticated`, `Draining`, or `InvalidRequest` for what is no upgrade.
+pub(crate) fn upgrade(
+    relay: &Arc<Relay>,
+    request: Request<Incoming>,
+) -> Result<Response<GatewayBody>, Fault> {
+    let (mut head, body) = request.into_parts();
+    let peer = head.extensions.get::<Peer>().copied();
+    let place = head.extensions.get::<Place>().cloned();
+    let Some(peer) = peer else {
+        return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));
+    };
+    let address = peer.address;
+    crate::gateway::headers::check(&head)?;
+    let token = credential::find(None, &head.headers)?;
+    relay
+        .config
+        .verifier
+        .verify(&token, TokenKind::Agent, SystemTime::now())
+        .map_err(|error| unauthenticated(error.to_string()))?;
+    drop(token);
+    if relay.config.asks_agents_for_certificate && !peer.is_certified {
+        let message = "this relay asks agents for a certificate as well";
+        return Err(Fault::new(Kind::Forbidden, Origin::Caller, message).retry_safe());
+    }
+    if relay.is_draining() {
+        let message = "the relay is leaving; try again";
+        return Err(Fault::new(Kind::Draining, Origin::Relay, message).retry_safe());
+    }
+    let accept = c2l_bridge::check_request(&head).map_err(|error| invalid(error.to_string()))?;
+    head.headers.clear(); // nothing of the credential lives on beside the connection
+    let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
+    let relay_of_task = Arc::clone(relay);
+    relay.life.tracker.spawn(async move {
+        let relay = relay_of_task;
+        match timeout(relay.config.head_timeout, upgraded).await {
+            Ok(Ok(connection)) => {
+                let stream = ByteStream::new(TokioIo::new(connection), Role::Server);
+                listener::serve_http2(&relay, stream, BytesMut::new(), peer).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %address, %error, "the upgrade did not happen")
+            }
+            Err(_) => tracing::debug!(peer = %address, "the upgrade took too long"),
+        }
+        drop(place);
+    });
+
+    let mut response = Response::new(GatewayBody::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(c2l_bridge::ACCEPT, accept);
+    headers.insert(
+        c2l_bridge::PROTOCOL,
+        HeaderValue::from_static(c2l_bridge::PROTOCOL_NAME),
+    );
+    Ok(response)
+}
