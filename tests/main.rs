@@ -1,6 +1,9 @@
 //! System tests: real relays, real agents, real programs, over real sockets on port 0. One module a promise.
 
 mod auth;
+mod doctor;
+#[cfg(unix)]
+mod face;
 mod fairness;
 mod faults;
 mod grpc;
@@ -11,4 +14,5 @@ mod overload;
 mod staying;
 mod streaming;
 mod time;
+mod tls;
 mod websocket;

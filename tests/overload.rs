@@ -76,7 +76,8 @@ const USER: &str = "mallory";
 
 impl Place {
     async fn with(change: impl FnOnce(&mut c2l_relay::Config)) -> Self {
-        let relay = TestRelay::start_with(change).await;
+        let why = "floods, halves and counts of connections are about the port itself";
+        let relay = TestRelay::start_plain(why, change).await;
         let upstream = TestUpstream::start().await;
         Self {
             agent: TestAgent::connect(&relay, USER, upstream.address()).await,

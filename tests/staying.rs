@@ -80,7 +80,7 @@ async fn a_token_that_runs_out_without_a_fresh_one_ends_the_session_with_a_clear
     let (body, is_whole) = answer.rest().await;
     let text = String::from_utf8_lossy(&body);
     assert!(
-        !is_whole && text.contains("\"unauthenticated\"") && text.contains("run out"),
+        !is_whole && text.contains("\"agent_lost\"") && text.contains("run out"),
         "{text}"
     );
     let error = agent.ended().await.expect_err("a refusal");
@@ -94,7 +94,7 @@ async fn when_a_relay_leaves_the_next_session_is_open_before_the_old_one_ends() 
     let upstream = TestUpstream::start().await;
     let way = TestProxy::start(first.address()).await;
     let mut agent = TestAgent::start(
-        &way.url(),
+        &first.url_through(way.address()),
         first.agent_token("ada"),
         upstream.address(),
         |_| {},

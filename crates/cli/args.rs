@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use crate::{
     build_info,
     exit::EXIT_CODES,
-    settings::{Flags, Form, Reach, Setting, Table, agent, dev, general, relay, token},
+    settings::{Flags, Form, Reach, Setting, Table, agent, dev, doctor, general, relay, token},
 };
 
 const PRECEDENCE: &str = "\
@@ -44,7 +44,18 @@ pub(crate) enum Command {
     #[command(
         after_help = "The token comes from --token-file, --token-command, or the environment variable C2L_TOKEN."
     )]
-    Agent(Typed<Agent>),
+    Agent {
+        #[command(flatten)]
+        typed: Typed<Agent>,
+        #[command(subcommand)]
+        command: Option<AgentCommand>,
+    },
+    /// Check everything between this machine's models and the relay, and say what to do about what fails
+    #[command(after_help = "\
+Takes the flags of `c2l agent`, and does not disturb one that runs. Each check may take 5 s. With an api token
+(--api-token-file, or the environment variable C2L_API_TOKEN) one short request goes through the whole loop.
+Exit code 0 when nothing failed, 1 otherwise.")]
+    Doctor(Typed<Doctor>),
     /// Make tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -55,6 +66,36 @@ pub(crate) enum Command {
     Completions {
         /// Which shell
         shell: Shell,
+    },
+}
+
+/// What else there is to do with an agent than to run it.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Ask the agent that runs on this machine how it is: connected since when, through what, requests, last error
+    Status {
+        /// Print the answer as one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        typed: Typed<AgentStatus>,
+    },
+    /// Have the system run the agent for this user, with these flags and what else is set now
+    #[command(after_help = "\
+The flags go into a configuration file of the service's own, which only this user may read; the token comes from
+--token-file or --token-command.")]
+    Install {
+        /// Only show what would be written and run
+        #[arg(long)]
+        print: bool,
+        #[command(flatten)]
+        typed: Typed<Agent>,
+    },
+    /// Undo `install`; the token's file stays
+    Uninstall {
+        /// Only show what would be run and removed
+        #[arg(long)]
+        print: bool,
     },
 }
 
@@ -82,6 +123,8 @@ pub(crate) enum Shown {
     Agent(Typed<Agent>),
     /// Those of `c2l dev`
     Dev(Typed<Dev>),
+    /// Those of `c2l doctor`
+    Doctor(Typed<Doctor>),
     /// Those of `c2l token issue`
     Token(Typed<Token>),
 }
@@ -121,6 +164,14 @@ impl Takes for Agent {
     const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::TABLE];
 }
 
+/// Of `c2l agent status`.
+#[derive(Debug)]
+pub(crate) struct AgentStatus;
+
+impl Takes for AgentStatus {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::STATUS_TABLE];
+}
+
 /// Of `c2l dev`.
 #[derive(Debug)]
 pub(crate) struct Dev;
@@ -128,6 +179,15 @@ pub(crate) struct Dev;
 impl Takes for Dev {
     const GENERAL: &'static Table = &general::DEV_TABLE;
     const TABLES: &'static [&'static Table] = &[&general::DATA, &dev::TABLE];
+}
+
+/// Of `c2l doctor`.
+#[derive(Debug)]
+pub(crate) struct Doctor;
+
+impl Takes for Doctor {
+    const GENERAL: &'static Table = &general::DOCTOR_TABLE;
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::TABLE, &doctor::TABLE];
 }
 
 /// Of `c2l token issue`.

@@ -47,6 +47,17 @@ pub(crate) fn create_private_file(path: &Path, content: &[u8]) -> io::Result<()>
     file.sync_all()
 }
 
+/// Writes a file for its owner alone, in place of the one that is there, if any: at no moment is half of it to be seen.
+pub(crate) fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    create_private_file(&beside, content)?;
+    fs::rename(&beside, path)
+}
+
 /// Reads a file of at most `most` bytes.
 pub(crate) fn read_small(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();

@@ -24,14 +24,20 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::settings::general::{LogFormat, LogSettings};
+use crate::{
+    screen::Screen,
+    settings::general::{LogFormat, LogSettings},
+};
 
-/// Starts logging for the whole process, panics included. Call it once.
-pub(crate) fn start(settings: LogSettings) -> Result<(), tracing_subscriber::util::TryInitError> {
+/// Starts logging for the whole process, panics included. Call it once. Returns where it goes, for a status line beside it.
+pub(crate) fn start(
+    settings: LogSettings,
+) -> Result<Screen, tracing_subscriber::util::TryInitError> {
+    let screen = Screen::stderr();
     let has_colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(settings, has_colour, io::stderr).try_init()?;
+    subscriber(settings, has_colour, screen.clone()).try_init()?;
     panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(screen)
 }
 
 fn subscriber<W>(

@@ -15,9 +15,12 @@ mod certificate;
 mod commands;
 mod device;
 mod exit;
+mod face;
 mod files;
 mod logging;
 mod output;
+mod screen;
+mod service;
 mod settings;
 mod signals;
 mod token_source;
@@ -31,9 +34,11 @@ use tracing::warn;
 
 use crate::{
     args::{
-        Agent, Cli, Command, ConfigCommand, Dev, Relay, Shown, Takes, Token, TokenCommand, Typed,
+        Agent, AgentCommand, Cli, Command, ConfigCommand, Dev, Doctor, Relay, Shown, Takes, Token,
+        TokenCommand, Typed,
     },
-    settings::{Environment, Flags, Mistakes, Values, agent, dev, general, relay, token},
+    screen::Screen,
+    settings::{Environment, Flags, Mistakes, Values, agent, dev, doctor, general, relay, token},
 };
 
 #[global_allocator]
@@ -56,18 +61,35 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let settings = prepare(&general, typed, relay::read)?;
             on(Builder::new_multi_thread(), commands::relay::run(settings))
         }
-        Command::Agent(typed) => {
-            let settings = prepare(&general, typed, agent::read)?;
+        Command::Agent {
+            command: None,
+            typed,
+        } => {
+            let (settings, screen) = prepare_screen(&general, typed, agent::read)?;
             // One session and one upstream: more threads would only cost memory.
             on(
                 Builder::new_current_thread(),
-                commands::agent::run(settings),
+                commands::agent::run(settings, &screen),
             )
+        }
+        Command::Agent {
+            command: Some(command),
+            typed,
+        } => {
+            // Of a flag in front of the command nobody would take notice.
+            let misplaced = |name: &&str| format!("--{name} stands behind the command, not before");
+            let misplaced: Vec<_> = typed.flags.keys().map(misplaced).collect();
+            if misplaced.is_empty() {
+                beside_the_agent(&general, command)
+            } else {
+                Err(Mistakes(misplaced).into())
+            }
         }
         Command::Dev(typed) => {
             let settings = prepare(&general, typed, dev::read)?;
             on(Builder::new_multi_thread(), commands::dev::run(settings))
         }
+        Command::Doctor(typed) => examine(&general, typed),
         Command::Token(TokenCommand::Issue(typed)) => {
             commands::token::issue(&prepare(&general, typed, token::read)?)
         }
@@ -77,6 +99,24 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Cli::command(), "c2l", &mut script);
             output::print(&String::from_utf8(script)?).context("cannot print")
         }
+    }
+}
+
+/// What there is to do with an agent other than to run it.
+fn beside_the_agent(general: &Flags, command: AgentCommand) -> anyhow::Result<()> {
+    match command {
+        AgentCommand::Status { json, typed } => {
+            let settings = prepare(general, typed, agent::read_status)?;
+            on(
+                Builder::new_current_thread(),
+                commands::agent_status::run(settings, json),
+            )
+        }
+        AgentCommand::Install { print, typed } => {
+            let settings = prepare(general, typed, agent::read_service)?;
+            commands::service::install(&settings, print)
+        }
+        AgentCommand::Uninstall { print } => commands::service::uninstall(print),
     }
 }
 
@@ -91,21 +131,50 @@ fn on(mut builder: Builder, work: impl Future<Output = anyhow::Result<()>>) -> a
     result
 }
 
+/// Unlike the others, `doctor` starts with mistakes in its settings, too: they are its first finding.
+fn examine(general: &Flags, typed: Typed<Doctor>) -> anyhow::Result<()> {
+    let mut values = resolve(general, typed, &environment);
+    let log = general::read_log(&mut values);
+    let settings = agent::read(&mut values);
+    let own = doctor::read(&mut values);
+    let mistakes = values.check().err().map_or_else(Vec::new, |found| found.0);
+    logging::start(log).context("cannot start logging")?;
+    let patient = commands::doctor::Patient {
+        settings: settings.filter(|_| mistakes.is_empty()),
+        mistakes,
+        values,
+    };
+    on(
+        Builder::new_current_thread(),
+        commands::doctor::run(patient, own),
+    )
+}
+
 /// Reads the settings of a command, then starts logging as they say.
 fn prepare<C: Takes, T>(
     general: &Flags,
     typed: Typed<C>,
     read: fn(&mut Values) -> Option<T>,
 ) -> anyhow::Result<T> {
+    prepare_screen(general, typed, read).map(|(settings, _)| settings)
+}
+
+/// The same, for a command that shows a status line beside its log.
+fn prepare_screen<C: Takes, T>(
+    general: &Flags,
+    typed: Typed<C>,
+    read: fn(&mut Values) -> Option<T>,
+) -> anyhow::Result<(T, Screen)> {
     let mut values = resolve(general, typed, &environment);
     let log = general::read_log(&mut values);
     let settings = read(&mut values);
     values.check()?;
-    logging::start(log).context("cannot start logging")?;
+    let screen = logging::start(log).context("cannot start logging")?;
     for warning in values.take_warnings() {
         warn!("{warning}");
     }
-    settings.context("a setting is missing, and nobody said so")
+    let settings = settings.context("a setting is missing, and nobody said so")?;
+    Ok((settings, screen))
 }
 
 fn resolve<C: Takes>(general: &Flags, typed: Typed<C>, environment: Environment<'_>) -> Values {
@@ -126,12 +195,17 @@ fn show(general: &Flags, command: Option<Shown>) -> anyhow::Result<()> {
         Some(Shown::Relay(typed)) => vec![shown(general, typed, relay::read)],
         Some(Shown::Agent(typed)) => vec![shown(general, typed, agent::read)],
         Some(Shown::Dev(typed)) => vec![shown(general, typed, dev::read)],
+        Some(Shown::Doctor(typed)) => vec![shown(general, typed, |values| {
+            doctor::read(values);
+            agent::read(values)
+        })],
         Some(Shown::Token(typed)) => vec![shown(general, typed, token::read)],
         None => vec![
             shown(general, Typed::<Relay>::nothing(), relay::read),
             // What an agent lacks is no mistake on a machine that may never run one; a token is always for someone.
             shown(general, Typed::<Agent>::nothing(), |_| None::<()>),
             shown(general, Typed::<Dev>::nothing(), dev::read),
+            shown(general, Typed::<Doctor>::nothing(), |_| None::<()>),
             shown(general, Typed::<Token>::nothing(), |_| None::<()>),
         ],
     };

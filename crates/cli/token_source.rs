@@ -43,7 +43,8 @@ impl TokenOrigin {
         })
     }
 
-    async fn fetch(self) -> Result<String, TokenError> {
+    /// The token, fetched anew.
+    pub(crate) async fn fetch(self) -> Result<String, TokenError> {
         let name = self.name();
         let text = match self {
             Self::Text(text) => Ok(text.expose().to_owned()),

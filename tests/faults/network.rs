@@ -29,10 +29,15 @@ impl Path {
         let proxy = TestProxy::start(relay.address()).await;
         let upstream = PlayedUpstream::start().await;
         let token = relay.agent_token("ada");
-        let mut agent = TestAgent::start(&proxy.url(), token, upstream.address(), |config| {
-            // A dial into the void is given up as fast as everything else here.
-            config.dial_timeout = Duration::from_secs(1);
-        });
+        let mut agent = TestAgent::start(
+            &relay.url_through(proxy.address()),
+            token,
+            upstream.address(),
+            |config| {
+                // A dial into the void is given up as fast as everything else here.
+                config.dial_timeout = Duration::from_secs(1);
+            },
+        );
         agent.connected().await;
         let caller = Caller::new(relay.address(), relay.api_token("ada"));
         Self {

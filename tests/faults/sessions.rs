@@ -200,7 +200,12 @@ async fn tun_13_a_token_that_the_relay_refuses_is_not_tried_again() {
         relay.api_token("ada"),
     ] {
         let before = proxy.accepted();
-        let mut agent = TestAgent::start(&proxy.url(), token, upstream.address(), |_| {});
+        let mut agent = TestAgent::start(
+            &relay.url_through(proxy.address()),
+            token,
+            upstream.address(),
+            |_| {},
+        );
         let ended = within(Duration::from_secs(5), "a refusal", agent.ended()).await;
         let is_refusal = matches!(
             ended,

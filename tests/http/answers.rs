@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use c2l_demo::early_blob;
-use c2l_proto::tunnel::{Header, ResponseHead, tunnel_request, tunnel_response};
+use c2l_proto::tunnel::{End, Header, ResponseHead, tunnel_request, tunnel_response};
 use c2l_testkit::{FakeAgent, PATIENCE, RawConnection, TestRelay, eventually, tokens, within};
 
 use super::{
@@ -66,6 +66,65 @@ async fn http_19_a_field_that_is_none_is_never_written_to_the_caller() {
         );
         assert!(!body.contains("HTTP/1.1"), "{what}: {body}");
         assert_eq!(agent.end().await.code() as i32, 13, "{what}: INTERNAL");
+    }
+}
+
+/// An agent that answers one `GET /api/tags` with these lengths and this body: what the caller sees, to the end.
+async fn from_an_agent(lengths: &[&str], is_whole: bool, body: &'static [u8]) -> (u16, String) {
+    let relay = TestRelay::start().await;
+    let token = relay.agent_token("ada");
+    let mut agent = FakeAgent::connect(relay.address(), &token, "laptop")
+        .await
+        .expect("a session");
+    let mut connection = RawConnection::open(relay.address()).await;
+    let token = relay.api_token("ada");
+    let head = format!(
+        "GET /api/tags HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    connection.send(head).await;
+    let id = agent.request().await.expect("a request").stream_id;
+    let lengths = lengths.iter().map(|length| length.as_bytes());
+    let head = ResponseHead {
+        status: 200,
+        headers: lengths
+            .map(|length| header(b"content-length", length))
+            .collect(),
+        is_whole,
+    };
+    agent.respond(id, tunnel_response::Frame::Head(head)).await;
+    if !is_whole {
+        let body = tunnel_response::Frame::Body(body.into());
+        agent.respond(id, body).await;
+        let end = tunnel_response::Frame::End(End::default());
+        agent.respond(id, end).await;
+    }
+    let answer = connection.head(false).await;
+    let rest = within(PATIENCE, "the end of the connection", connection.rest()).await;
+    (
+        answer.status,
+        String::from_utf8(rest.to_vec()).expect("text"),
+    )
+}
+
+#[tokio::test]
+async fn http_20_an_agents_answer_of_ambiguous_length_is_a_502() {
+    for lengths in [&["2", "3"][..], &["2, 3"], &["+2"], &["x"], &[""]] {
+        let (status, body) = from_an_agent(lengths, false, b"{}").await;
+        assert_eq!(status, 502, "{lengths:?}: {body}");
+        assert!(body.contains(r#""code":"agent_protocol""#), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn http_20_an_agents_answer_that_is_not_as_long_as_announced_is_cut() {
+    for (is_whole, body, what) in [
+        (false, &b"{"[..], "too short"),
+        (false, b"{}}", "too long"),
+        (true, b"", "none at all"),
+    ] {
+        let (status, body) = from_an_agent(&["2"], is_whole, body).await;
+        assert_eq!(status, 200, "{what}");
+        assert!(body.len() < 2, "{what}: {body}");
     }
 }
 
@@ -429,7 +488,7 @@ async fn http_24_an_upstream_sets_nothing_in_the_relays_origin() {
         .collect();
     fields.sort_unstable();
     let expected = [
-        ("cache-control", "public"),
+        ("cache-control", "no-store"), // whatever the upstream says: a cache knows nothing of whose answer it is
         ("content-length", "2"),
         ("content-security-policy", "sandbox; default-src 'none'"),
         ("referrer-policy", "no-referrer"),

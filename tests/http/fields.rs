@@ -155,6 +155,7 @@ async fn http_09_fields_of_one_hop_do_not_reach_the_caller() {
     assert_eq!(answer.status(), 200);
     let names: BTreeSet<String> = answer.headers().keys().map(ToString::to_string).collect();
     let ours = [
+        "cache-control",
         "content-length",
         "content-security-policy",
         "date",

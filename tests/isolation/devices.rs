@@ -3,7 +3,9 @@
 use c2l_proto::tunnel::{
     End, ResponseHead, tunnel_request::Frame as Request, tunnel_response::Frame as Response,
 };
-use c2l_testkit::{FakeAgent, PATIENCE, TestAgent, TestRelay, eventually, within};
+use c2l_testkit::{
+    Caller, FakeAgent, PATIENCE, TestAgent, TestRelay, TestUpstream, eventually, tokens, within,
+};
 use http::Method;
 use serde_json::Value;
 use tokio::{task::JoinSet, time::Instant};
@@ -229,4 +231,29 @@ async fn iso_11_whoami_and_devices_are_about_the_caller_alone() {
     for path in ["/relay/v1/whoami", "/relay/v1/devices"] {
         assert_eq!(nobody.get(path).await.status(), 401, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_token_bound_to_one_device_reaches_no_other() {
+    let relay = TestRelay::start().await;
+    let upstream = TestUpstream::start().await;
+    let _laptop = TestAgent::connect(&relay, "ada", upstream.address()).await;
+    let with = |device| {
+        let token = relay.sign(&tokens::api("ada").bound_to(device));
+        Caller::new(relay.address(), token)
+    };
+    assert_eq!(with("laptop").get("/api/version").await.status(), 200);
+    assert_eq!(
+        with("laptop").get("/d/laptop/api/version").await.status(),
+        200
+    );
+    let tower = with("tower");
+    for path in [
+        "/api/version",
+        "/d/laptop/api/version",
+        "/d/tower/api/version",
+    ] {
+        assert_eq!(tower.get(path).await.status(), 404, "{path}");
+    }
+    assert_eq!(upstream.demo.recorded().len(), 2);
 }

@@ -191,7 +191,7 @@ async fn iso_13_a_shared_http2_connection_remembers_nobody() {
             _ => (None, Caller::anonymous(relay.address())),
         };
         let mut sender = sender.clone();
-        let url = format!("{}/api/chat", relay.url());
+        let url = format!("http://{}/api/chat", relay.address());
         answers.spawn(async move {
             let mut request = question(&caller);
             *request.uri_mut() = url.parse().expect("a URL");

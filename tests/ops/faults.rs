@@ -121,7 +121,7 @@ async fn ops_08_a_panic_leaves_the_other_streams_of_an_http2_connection_alone() 
     let (mut sender, connection) = handshake.expect("HTTP/2");
     let connection = tokio::spawn(connection);
     let at = |mut request: Request<RequestBody>| {
-        let url = format!("{}{}", relay.url(), request.uri());
+        let url = format!("http://{}{}", relay.address(), request.uri());
         *request.uri_mut() = url.parse().expect("a URL");
         request
     };
@@ -151,7 +151,8 @@ async fn ops_09_a_relay_that_leaves_says_so_everywhere_and_finishes() {
     let operator = Caller::anonymous(relay.ops_address());
     let mut running = caller.chat("tiny+lines=200+gap=5ms", "go on").await;
     assert!(running.piece().await.expect("not torn").is_some());
-    let channel = tonic::transport::Channel::from_shared(relay.url()).expect("a URL");
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", relay.address()))
+        .expect("a URL");
     let channel = channel.connect().await.expect("a connection");
     let mut health = HealthClient::new(channel);
     let ask = |service: &str| HealthCheckRequest {

@@ -34,7 +34,7 @@ async fn connect(relay: &TestRelay, tasks: &mut JoinSet<Infallible>) -> Sender {
 
 fn chat(relay: &TestRelay, token: &str, model: &str) -> Request<Full<Bytes>> {
     let body = serde_json::json!({ "model": model, "prompt": "hello" });
-    Request::post(format!("{}/api/generate", relay.url()))
+    Request::post(format!("http://{}/api/generate", relay.address()))
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json")
         .body(Full::new(body.to_string().into()))

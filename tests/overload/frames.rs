@@ -497,7 +497,8 @@ async fn dribbling_upstream() -> RawUpstream {
 
 #[tokio::test]
 async fn res_16_no_data_frame_of_ours_is_empty() {
-    let relay = TestRelay::start_with(|config| {
+    let why = "the frames of the tunnel are read in clear";
+    let relay = TestRelay::start_plain(why, |config| {
         config.heartbeat_interval = Duration::from_millis(700);
     })
     .await;
@@ -508,7 +509,9 @@ async fn res_16_no_data_frame_of_ours_is_empty() {
     let url = format!("http://{}", tunnel.address());
     let mut agents = Vec::new();
     for (user, upstream) in [(USER, demo.address()), ("bob", dribbling.address())] {
-        let mut agent = TestAgent::start(&url, relay.agent_token(user), upstream, |_| {});
+        let mut agent = TestAgent::start(&url, relay.agent_token(user), upstream, |config| {
+            config.transport = c2l_agent::Transport::Grpc;
+        });
         agent.connected().await;
         agents.push(agent);
     }

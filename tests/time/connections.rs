@@ -196,3 +196,16 @@ async fn tim_08_a_request_that_comes_with_the_goaway_is_still_answered() {
     assert_eq!(head.stream, 1);
     assert_eq!(caller.get("/api/tags").await.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn res_01_an_idle_http2_connection_that_never_answers_the_farewell_is_closed_all_the_same() {
+    let relay = TestRelay::start_with(|config| {
+        config.idle_timeout = Duration::from_millis(300);
+        config.gap_timeout = Duration::from_millis(300);
+    })
+    .await;
+    // The library goes on after its GOAWAY only when its PING is answered: this one answers nothing.
+    let _silent = Http2Connection::open(relay.address(), &[]).await;
+    relay.metric_becomes("c2l_connections", 1).await;
+    relay.metric_becomes("c2l_connections", 0).await;
+}

@@ -39,7 +39,9 @@ pub enum Error {
         message: String,
     },
     /// A newer session of the same device name took over. Dialing again would only fight it.
-    #[error("another agent with this device name has taken over")]
+    #[error(
+        "another agent with this device name has taken over; give each machine a name of its own (--device)"
+    )]
     Replaced,
 }
 
@@ -90,6 +92,26 @@ impl Setback {
     }
 }
 
+/// What people meet most, in words that say what to do; the library's own words for the rest.
+fn tls_sentence(error: &io::Error) -> String {
+    let said = error.to_string();
+    let is = |part: &str| said.contains(part);
+    if is("InvalidContentType") {
+        "it does not speak TLS there; is its address http://?".to_owned()
+    } else if is("UnknownIssuer") || is("UnsupportedSignatureAlgorithm") {
+        "nobody who is trusted signed its certificate; if it is self-made, give --ca-file"
+            .to_owned()
+    } else if is("CaUsedAsEndEntity") {
+        "its certificate is that of an authority, not of a server; make one with basicConstraints=CA:FALSE".to_owned()
+    } else if is("NotValidForName") {
+        format!("its certificate is for another name ({said})")
+    } else if is("Expired") {
+        format!("its certificate has run out, or this machine's clock is wrong ({said})")
+    } else {
+        said
+    }
+}
+
 fn message_or(message: &str, code: &tonic::Code) -> String {
     if message.is_empty() {
         code.description().to_owned()
@@ -113,12 +135,14 @@ pub(crate) enum DialError {
     Name,
     #[error("the system has no random numbers")]
     Random,
-    #[error("cannot trust the relay: {0}")]
+    #[error("cannot trust the relay: {}", tls_sentence(.0))]
     Tls(io::Error),
     #[error("something on the way to the relay does not pass HTTP/2")]
     NoHttp2,
     #[error("the HTTP/2 connection to the relay failed: {0}")]
     Http2(hyper::Error),
+    #[error("the relay broke off: {0}")]
+    Call(hyper::Error),
     #[error("the upgrade to a WebSocket failed: {0}")]
     Upgrade(hyper::Error),
     #[error("something on the way to the relay answered the upgrade in its place")]
@@ -152,6 +176,7 @@ impl DialError {
             | Self::ProxyRefused { .. }
             | Self::Name
             | Self::Random
+            | Self::Call(_)
             | Self::RelayRefused { .. } => false,
         }
     }

@@ -11,12 +11,15 @@
 //! 4. `forward` judges one request, sends it to the upstream and streams the answer back.
 //! 5. [`status`] tells whoever watches where all this stands.
 //!
+//! [`probe`] tries the same steps one by one, for whoever looks for what is wrong.
+//!
 //! Read next: [`Agent`], then `supervisor`.
 
 pub mod config;
 mod dialer;
 pub mod error;
 mod forward;
+pub mod probe;
 mod renewal;
 mod session;
 pub mod status;
@@ -32,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Config, TokenError, TokenSource};
 pub use dialer::{InvalidProxy, Proxy, ProxyKind, Transport, Way};
 pub use error::{Error, Refusal};
-pub use status::Status;
+pub use status::{Activity, LastError, Status};
 
 use crate::{dialer::Dialer, forward::Forwarder};
 
@@ -43,6 +46,7 @@ pub struct Agent {
     pub(crate) dialer: Dialer,
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) activity: watch::Sender<Activity>,
 }
 
 impl Agent {
@@ -54,15 +58,23 @@ impl Agent {
     pub fn new(config: Config) -> Result<(Self, watch::Receiver<Status>), Error> {
         config.check()?;
         let dialer = Dialer::new(&config)?;
-        let forwarder = Arc::new(Forwarder::new(&config)?);
+        let activity = watch::Sender::new(Activity::default());
+        let forwarder = Arc::new(Forwarder::new(&config, activity.clone())?);
         let (status, watch) = watch::channel(Status::Connecting { attempt: 1 });
         let agent = Self {
             config,
             dialer,
             forwarder,
             status,
+            activity,
         };
         Ok((agent, watch))
+    }
+
+    /// Counts its requests and keeps its last error, for whoever watches.
+    #[must_use]
+    pub fn activity(&self) -> watch::Receiver<Activity> {
+        self.activity.subscribe()
     }
 
     /// Keeps a session until `shutdown` completes, then lets running requests finish within the drain grace.

@@ -99,7 +99,8 @@ pub(crate) async fn hold(agent: &Arc<Agent>, token: &str, leaving: &Cancellation
     hold_by(agent, fallback, whole, token, leaving).await
 }
 
-async fn hold_by(
+/// Opens a session this one way and holds it, as [`hold`] does.
+pub(crate) async fn hold_by(
     agent: &Arc<Agent>,
     way: Way,
     limit: Duration,
@@ -384,7 +385,7 @@ impl Session {
             }
             Control::GoAway { message, grace } => {
                 self.is_relay_leaving = true;
-                info!(%message, ?grace, "the relay is leaving");
+                info!(reason = %message, ?grace, "the relay is leaving");
             }
             Control::TokenState {
                 is_accepted,
@@ -395,7 +396,7 @@ impl Session {
                 if is_accepted {
                     info!(?holds, "token renewed");
                 } else {
-                    warn!(%message, "the relay does not take the fresh token");
+                    warn!(reason = %message, "the relay does not take the fresh token");
                 }
             }
             // The link answers the rest itself, or has refused it.

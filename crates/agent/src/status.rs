@@ -13,7 +13,12 @@
 //!        failed                 Draining ───┘      shutdown or refusal, from anywhere: Closed
 //! ```
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use tokio::sync::watch;
 
 use crate::dialer::Way;
 
@@ -45,4 +50,75 @@ pub enum Status {
     Draining,
     /// Over. The result of the run says why.
     Closed,
+}
+
+/// What an agent has done so far, beside what it is doing now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Requests at the upstream, also those that only finish their load.
+    pub requests_now: usize,
+    /// Requests taken on since the start, those of now among them.
+    pub requests_total: u64,
+    /// The newest reason for being without a session, or for not having reached the upstream, if there was one.
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong, and when that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// One sentence without secrets. Parts of it may be the words of a relay or a proxy.
+    pub message: Arc<str>,
+    /// By the wall clock.
+    pub at: SystemTime,
+}
+
+/// One request under way; dropping it counts it as over.
+#[derive(Debug)]
+pub(crate) struct Underway(watch::Sender<Activity>);
+
+impl Underway {
+    pub(crate) fn new(activity: &watch::Sender<Activity>) -> Self {
+        activity.send_modify(|activity| {
+            activity.requests_now += 1;
+            activity.requests_total += 1;
+        });
+        Self(activity.clone())
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.send_modify(|activity| activity.requests_now -= 1);
+    }
+}
+
+/// Notes what went wrong.
+pub(crate) fn note_error(activity: &watch::Sender<Activity>, message: &str) {
+    activity.send_modify(|activity| {
+        activity.last_error = Some(LastError {
+            message: message.into(),
+            at: SystemTime::now(),
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_while_and_after_they_run() {
+        let (activity, watch) = watch::channel(Activity::default());
+        let counts = || {
+            let activity = watch.borrow();
+            (activity.requests_now, activity.requests_total)
+        };
+        let first = Underway::new(&activity);
+        let second = Underway::new(&activity);
+        assert_eq!(counts(), (2, 2));
+        drop(first);
+        assert_eq!(counts(), (1, 2));
+        drop(second);
+        assert_eq!(counts(), (0, 2));
+    }
 }

@@ -16,9 +16,9 @@ use tracing::{info, warn};
 use crate::{
     Agent, TokenError,
     config::Config,
-    error::{Error, Refusal, Setback},
+    error::{DialError, Error, Refusal, Setback},
     session::{self, End, Ended},
-    status::Status,
+    status::{Status, note_error},
 };
 
 /// Keeps a session until `leaving` is cancelled or the relay refuses for good. Sessions that a leaving relay asked to
@@ -74,9 +74,11 @@ async fn keep(
         };
         let wait = back_off.next_wait(random());
         warn!(%setback, ?wait, "no session, trying again");
+        let last_error = setback.to_string();
+        note_error(&agent.activity, &last_error);
         agent.status.send_replace(Status::BackingOff {
             until: (Instant::now() + wait).into_std(),
-            last_error: setback.to_string(),
+            last_error,
         });
         unless_left(leaving, wait_or_return(agent, &setback, wait)).await;
     }
@@ -87,9 +89,14 @@ async fn keep(
 /// Waits, or less when it makes no sense to wait on: the machine woke from sleep, or the way to the relay was closed and
 /// is open again. A relay that answers is met with the whole wait; a way that is dead is listened to.
 async fn wait_or_return(agent: &Agent, setback: &Setback, wait: Duration) {
+    let is_known_closed = matches!(
+        setback,
+        Setback::Dial(DialError::Connect(_) | DialError::ProxyConnect(_))
+    );
     let way_returns = async {
         if setback.is_of_the_way() {
-            agent.dialer.way_returns(&agent.config).await;
+            let returns = agent.dialer.way_returns(&agent.config, is_known_closed);
+            returns.await;
         } else {
             std::future::pending().await
         }

@@ -13,6 +13,7 @@
 
 mod claims;
 mod error;
+mod fingerprint;
 mod grant;
 mod ids;
 mod issuer;
@@ -31,6 +32,7 @@ pub use claims::{
     SCOPE_CLAIM,
 };
 pub use error::{AuthError, ConfigError, Flaw, KeyError, Part};
+pub use fingerprint::Fingerprint;
 pub use grant::{Grant, Kind, Scope, Scopes, UnknownKind, UnknownScope};
 pub use ids::{DeviceName, InvalidDeviceName, UserId};
 pub use issuer::{Issuer, Key, MAX_KEYS_PER_ISSUER, MIN_SECRET_BYTES};

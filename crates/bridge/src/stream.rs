@@ -37,6 +37,8 @@ pub struct ByteStream<T> {
     /// The socket has queued an answer to a ping. It is written before anything more is read, so that a peer who pings
     /// and does not read costs nothing.
     owes_answer: bool,
+    /// What the peer did wrong. The close that says so goes out before the reader hears of it and drops the connection.
+    torn: Option<io::Error>,
     is_ended: bool,
 }
 
@@ -68,6 +70,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream<T> {
             socket,
             read: Bytes::new(),
             owes_answer: false,
+            torn: None,
             is_ended: false,
         }
     }
@@ -75,6 +78,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream<T> {
     /// Waits for bytes to read; false at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         while self.read.is_empty() {
+            if let Some(error) = self.torn.take() {
+                // Tried once: a peer who does not read is not waited for.
+                drop(Pin::new(&mut self.socket).poll_flush(cx));
+                return Poll::Ready(Err(error));
+            }
             if self.is_ended {
                 return Poll::Ready(Ok(false));
             }
@@ -85,32 +93,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream<T> {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => self.is_ended = true,
                 Some(Err(error)) => {
+                    if matches!(error, Error::PayloadTooLong { .. }) {
+                        // For a message of many fragments the library leaves the close to us.
+                        self.say_goodbye(CloseCode::MESSAGE_TOO_BIG, "message too long");
+                    }
                     self.is_ended = true;
-                    return Poll::Ready(Err(to_io(error)));
+                    self.torn = Some(to_io(error));
                 }
-                Some(Ok(message)) => self.take_in(message)?,
+                Some(Ok(message)) => self.take_in(message),
             }
         }
         Poll::Ready(Ok(true))
     }
 
-    fn take_in(&mut self, message: Message) -> io::Result<()> {
+    fn take_in(&mut self, message: Message) {
         if message.is_binary() {
             self.read = message.into_payload().into();
         } else if message.is_ping() {
             self.owes_answer = true;
         } else if message.is_text() {
             self.is_ended = true;
-            // 1003: nothing here is text (RFC 6455 §7.4.1). Whether it can still be sent changes nothing.
-            let close = Message::close(Some(CloseCode::UNSUPPORTED_DATA), "binary messages only");
-            drop(Pin::new(&mut self.socket).start_send(close));
-            self.owes_answer = true;
-            return Err(io::Error::new(
+            // 1003: nothing here is text (RFC 6455 §7.4.1).
+            self.say_goodbye(CloseCode::UNSUPPORTED_DATA, "binary messages only");
+            self.torn = Some(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a text message in the tunnel",
             ));
         }
-        Ok(())
+    }
+
+    /// Queues a close, unless there is one already.
+    fn say_goodbye(&mut self, code: CloseCode, reason: &str) {
+        let close = Message::close(Some(code), reason);
+        // Whether it can still be sent changes nothing.
+        drop(Pin::new(&mut self.socket).start_send(close));
     }
 }
 

@@ -1,22 +1,105 @@
 //! `c2l agent`: the private side.
 
+use std::{convert::Infallible, sync::Arc};
+
 use anyhow::Context as _;
-use c2l_agent::{Config, TokenSource, Transport};
+use c2l_agent::{Agent, Config, Proxy, TokenSource, Transport};
 use c2l_auth::DeviceName;
 use http::Uri;
 use tracing::info;
+#[cfg(unix)]
+use tracing::warn;
 
+#[cfg(unix)]
+use crate::face::socket;
 use crate::{
     build_info, device,
+    face::{About, Face},
+    screen::Screen,
     settings::agent::{AgentSettings, Tuning},
     signals,
+    token_source::TokenOrigin,
 };
 
-/// Keeps a session until a signal, and then for as long as running requests take.
-pub(crate) async fn run(settings: AgentSettings) -> anyhow::Result<()> {
+/// Keeps a session until a signal, and then for as long as running requests take. Meanwhile a terminal has a status line,
+/// and `c2l agent status` is answered.
+pub(crate) async fn run(settings: AgentSettings, screen: &Screen) -> anyhow::Result<()> {
     let shutdown = signals::shutdown().context("cannot catch signals")?;
     let device_id = device::load_or_create(&settings.data_dir)?;
-    let config = Config {
+    let socket = listen(&settings);
+    let is_command = matches!(settings.token, TokenOrigin::Command(_));
+    let mut config = of_settings(settings, device_id);
+    if is_command {
+        config.token = hiding(screen.clone(), config.token);
+    }
+    info!(
+        relay = %config.relay,
+        upstream = %config.upstream,
+        device = config.device_name,
+        build = config.build,
+        "agent starting"
+    );
+    let about = About {
+        device: config.device_name.clone(),
+        relay: config.relay.to_string(),
+        upstream: config.upstream.to_string(),
+        proxy: config.proxy.as_ref().map(Proxy::address),
+    };
+    let (agent, status) = Agent::new(config)?;
+    let face = Face::of(&agent, status, about);
+    // Boxed: the session's state is large, and this future only passes through here.
+    let running = Box::pin(agent.run(shutdown.cancelled_owned()));
+    // The face goes when the agent has ended: its futures may be dropped at any point.
+    let result = tokio::select! {
+        result = running => result,
+        never = answer(socket, &face) => match never {},
+        never = face.clone().draw(screen) => match never {},
+    };
+    Ok(result?)
+}
+
+/// The socket of `c2l agent status`. An agent without one does its work as well.
+#[cfg(unix)]
+fn listen(settings: &AgentSettings) -> Option<socket::Listening> {
+    let device = settings.device.as_str();
+    let places = socket::places(device, settings.runtime_dir.as_deref(), &settings.data_dir);
+    socket::Listening::at(&places)
+        .inspect_err(|error| warn!(%error, "`c2l agent status` will find no socket"))
+        .ok()
+}
+
+#[cfg(unix)]
+async fn answer(socket: Option<socket::Listening>, face: &Face) -> Infallible {
+    match socket {
+        Some(socket) => socket.answer(face).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+fn listen(_settings: &AgentSettings) {}
+
+#[cfg(not(unix))]
+async fn answer(_socket: (), _face: &Face) -> Infallible {
+    std::future::pending().await
+}
+
+/// A command may ask something on the terminal: meanwhile there is no status line.
+fn hiding(screen: Screen, source: TokenSource) -> TokenSource {
+    Arc::new(move || {
+        let hidden = screen.hide();
+        let fetching = source();
+        Box::pin(async move {
+            let token = fetching.await;
+            drop(hidden);
+            token
+        })
+    })
+}
+
+/// What the settings say.
+pub(super) fn of_settings(settings: AgentSettings, device_id: [u8; 16]) -> Config {
+    Config {
         allow_manage: settings.allow_manage,
         allow_insecure: settings.allow_insecure,
         ca_file: settings.ca_file,
@@ -32,17 +115,7 @@ pub(crate) async fn run(settings: AgentSettings) -> anyhow::Result<()> {
             device_id,
             settings.tuning,
         )
-    };
-    info!(
-        relay = %config.relay,
-        upstream = %config.upstream,
-        device = config.device_name,
-        build = config.build,
-        "agent starting"
-    );
-    // Boxed: the session's state is large, and this future only passes through here.
-    Box::pin(c2l_agent::run(config, shutdown.cancelled_owned())).await?;
-    Ok(())
+    }
 }
 
 /// A config that permits nothing special.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Shown instead of a secret.
-const HIDDEN: &str = "(hidden)";
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// One line for each setting of `all`, in columns. What several commands share is shown once.
 pub(crate) fn render<'a>(all: impl IntoIterator<Item = &'a Values>) -> String {
@@ -43,7 +43,8 @@ pub(crate) fn render<'a>(all: impl IntoIterator<Item = &'a Values>) -> String {
         .collect()
 }
 
-fn row(entry: &Entry) -> [String; 3] {
+/// Name, value and source of a setting.
+pub(super) fn row(entry: &Entry) -> [String; 3] {
     let name = entry.table.path_of(entry.setting);
     match entry.effective() {
         None => [name, "-".to_owned(), "not set".to_owned()],

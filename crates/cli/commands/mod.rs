@@ -1,11 +1,14 @@
 //! What each command does, once its settings are known to be right.
 
 pub(crate) mod agent;
+pub(crate) mod agent_status;
 pub(crate) mod config_show;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 mod paste;
 mod probe;
 pub(crate) mod relay;
+pub(crate) mod service;
 pub(crate) mod token;
 
 use std::net::SocketAddr;

@@ -54,18 +54,18 @@ async fn first_model(upstream: &Uri) -> Option<Model> {
 }
 
 /// The first that can chat, as far as a name tells.
-fn first_of(list: &Value, key: &str) -> Option<String> {
+pub(super) fn first_of(list: &Value, key: &str) -> Option<String> {
     let names = list.as_array()?.iter().filter_map(|item| plain(&item[key]));
     let mut names = names.filter(|name| !name.contains("embed")).peekable();
     names.next()
 }
 
-fn json(body: &[u8]) -> Value {
+pub(super) fn json(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or_default()
 }
 
 /// A word that can be shown on a terminal and pasted into a shell.
-fn plain(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:/+@".contains(c);
     (!text.is_empty() && text.len() <= 200 && text.chars().all(is_plain)).then(|| text.to_owned())

@@ -8,7 +8,7 @@ use c2l_agent::{Proxy, Transport};
 use c2l_auth::{DeviceName, Secret};
 use http::{Uri, uri::Scheme};
 
-use super::{Setting, Table, Values, general, parse, proxy};
+use super::{Setting, Table, Values, carried, general, parse, proxy};
 use crate::{files, token_source::TokenOrigin};
 
 /// Where Ollama listens unless told otherwise.
@@ -34,12 +34,7 @@ pub(crate) static TABLE: Table = Table {
         ),
         Setting::one("token", "TOKEN", "The agent's token itself").secret_in_environment(),
         UPSTREAM,
-        Setting::one(
-            "device",
-            "NAME",
-            "Name of this device; the newest session of a name replaces the one before it",
-        )
-        .or_found("the host's name", general::host_name),
+        DEVICE,
         ALLOW_MANAGE,
         Setting::one(
             "ca-file",
@@ -128,6 +123,19 @@ pub(crate) static TABLE: Table = Table {
     ],
 };
 
+/// The settings of `c2l agent status`: those by which a running agent is found.
+pub(crate) static STATUS_TABLE: Table = Table {
+    section: "agent",
+    settings: &[DEVICE],
+};
+
+const DEVICE: Setting = Setting::one(
+    "device",
+    "NAME",
+    "Name of this device; the newest session of a name replaces the one before it",
+)
+.or_found("the host's name", general::host_name);
+
 pub(super) const UPSTREAM: Setting = Setting::one(
     "upstream",
     "URL",
@@ -155,7 +163,30 @@ pub(crate) struct AgentSettings {
     pub(crate) transport: Transport,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) data_dir: PathBuf,
+    /// Where the socket of `c2l agent status` belongs, if the system says so.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no socket yet"))]
+    pub(crate) runtime_dir: Option<PathBuf>,
     pub(crate) tuning: Tuning,
+}
+
+/// What `c2l agent status` is started with.
+#[derive(Debug)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "there is no socket yet"))]
+pub(crate) struct StatusSettings {
+    pub(crate) device: DeviceName,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) runtime_dir: Option<PathBuf>,
+}
+
+/// What `c2l agent install` is started with.
+#[derive(Debug)]
+pub(crate) struct ServiceSettings {
+    /// Everything that was set, as a configuration file, which may hold the password of a proxy.
+    pub(crate) file: String,
+    /// The same to look at.
+    pub(crate) shown_file: String,
+    /// How long running requests have at the end.
+    pub(crate) drain_grace: Duration,
 }
 
 /// Limits and times, each with the meaning of the field of that name in [`c2l_agent::Config`].
@@ -187,11 +218,37 @@ pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
         allow_manage: values.switch("allow-manage"),
         ca_file: values.path("ca-file"),
         allow_insecure,
+        runtime_dir: values.runtime_dir.clone(),
         tuning: tuning(values),
         // Last, so that everything above has been read.
         relay: relay?,
         token: token?,
         data_dir: data_dir?,
+    })
+}
+
+pub(crate) fn read_status(values: &mut Values) -> Option<StatusSettings> {
+    let data_dir = general::read_data_dir(values);
+    Some(StatusSettings {
+        device: values.get("device", parse::device),
+        runtime_dir: values.runtime_dir.clone(),
+        data_dir: data_dir?,
+    })
+}
+
+/// An agent's settings, for one that is started by the system: without whatever the environment says now.
+pub(crate) fn read_service(values: &mut Values) -> Option<ServiceSettings> {
+    let settings = read(values);
+    if values.entry("token").effective().is_some() {
+        values.mistake(
+            "a service takes its token from --token-file or --token-command: C2L_TOKEN is not there when the system starts it",
+        );
+    }
+    let settings = settings?;
+    Some(ServiceSettings {
+        file: carried::file(values, &settings.relay, false),
+        shown_file: carried::file(values, &settings.relay, true),
+        drain_grace: settings.tuning.drain_grace,
     })
 }
 

@@ -3,11 +3,11 @@
 use std::{ffi::OsStr, path::PathBuf, str::FromStr};
 
 use directories::ProjectDirs;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{ConfigFile, Environment, Flags, Setting, Table, Values};
 
-/// Settings of every command but `dev`.
+/// Settings of every command but `dev` and `doctor`.
 pub(crate) static TABLE: Table = Table {
     section: "log",
     settings: &[CONFIG, FORMAT, LEVEL.or("info")],
@@ -17,6 +17,12 @@ pub(crate) static TABLE: Table = Table {
 pub(crate) static DEV_TABLE: Table = Table {
     section: "log",
     settings: &[CONFIG, FORMAT, LEVEL.or("warn,c2l=info")],
+};
+
+/// The same for `doctor`, which says itself what goes wrong.
+pub(crate) static DOCTOR_TABLE: Table = Table {
+    section: "log",
+    settings: &[CONFIG, FORMAT, LEVEL.or("error")],
 };
 
 const CONFIG: Setting = Setting::one(
@@ -36,7 +42,7 @@ const FORMAT: Setting = Setting::one(
 const LEVEL: Setting = Setting::one(
     "log-level",
     "LEVEL",
-    "What is logged: error, warn, info, debug, trace, or a list like warn,c2l_relay=debug (dev: warn,c2l=info)",
+    "What is logged: error, warn, info, debug, trace, or a list like warn,c2l_relay=debug (dev: warn,c2l=info; doctor: error)",
 );
 
 /// The setting of every command that keeps something.
@@ -77,15 +83,28 @@ pub(crate) struct LogSettings {
 }
 
 pub(crate) fn read_log(values: &mut Values) -> LogSettings {
-    let filter = |text: &str| {
-        EnvFilter::builder()
-            .parse(text)
-            .map_err(|error| format!("{text:?} is not a log level: {error}"))
-    };
     LogSettings {
         format: values.get("log-format", str::parse),
         filter: values.get("log-level", filter),
     }
+}
+
+/// A bare `debug` is ours alone: the libraries' own would drown it. `trace` is everything.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let is_bare = !text.contains(['=', ',']);
+    if is_bare && text.parse::<LevelFilter>().is_err() {
+        return Err(format!(
+            "{text:?} is not a log level: error, warn, info, debug, trace, off, or a list like warn,c2l_relay=debug"
+        ));
+    }
+    let text = if text.eq_ignore_ascii_case("debug") {
+        "warn,c2l=debug"
+    } else {
+        text
+    };
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| format!("{text:?} is not a log level: {error}"))
 }
 
 pub(super) fn read_data_dir(values: &mut Values) -> Option<PathBuf> {
@@ -105,11 +124,16 @@ pub(crate) fn config_file(flags: &Flags, environment: Environment<'_>) -> Option
             .map(PathBuf::from)
     });
     let own = || {
-        directories()
-            .map(|directories| directories.config_dir().join("config.toml"))
+        config_dir()
+            .map(|folder| folder.join("config.toml"))
             .filter(|path| path.exists())
     };
     asked.or_else(own).map(|path| ConfigFile::load(&path))
+}
+
+/// Where this user's configuration is kept.
+pub(crate) fn config_dir() -> Option<PathBuf> {
+    directories().map(|directories| directories.config_dir().to_owned())
 }
 
 fn directories() -> Option<ProjectDirs> {

@@ -4,13 +4,15 @@
 //! in `--help` of one setting; nothing of these is said anywhere else. Every mistake from every source is collected, and
 //! with one of them no command starts.
 //!
-//! 1. A [`Table`] lists the settings of one section; `relay`, `agent`, `dev`, `token` and `general` hold one each.
+//! 1. A [`Table`] lists the settings of one section; `relay`, `agent`, `dev`, `doctor`, `token` and `general` hold one each.
 //! 2. `file` reads the TOML file against all tables.
 //! 3. [`Values::resolve`] puts flags, environment, file and defaults in their order, each with its [`Source`].
 //! 4. `read` beside each table turns texts into what the command needs, with the parsers in `parse`.
 
 pub(crate) mod agent;
+mod carried;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod file;
 pub(crate) mod general;
 mod issuers;
@@ -32,12 +34,13 @@ use std::{
 pub(crate) use file::ConfigFile;
 
 /// Every table, in the order of `config show`.
-pub(crate) const ALL: [&Table; 6] = [
+pub(crate) const ALL: [&Table; 7] = [
     &general::TABLE,
     &general::DATA,
     &relay::TABLE,
     &agent::TABLE,
     &dev::TABLE,
+    &doctor::TABLE,
     &token::TABLE,
 ];
 
@@ -252,6 +255,8 @@ pub(crate) struct Values {
     issuers: Vec<file::IssuerEntry>,
     /// What the environment says of proxies, by the upper-case name of the variable.
     proxies: BTreeMap<&'static str, String>,
+    /// Where the system keeps what lives as long as the user is logged in, where it says so.
+    runtime_dir: Option<PathBuf>,
     mistakes: Vec<String>,
     warnings: Vec<String>,
 }
@@ -270,6 +275,7 @@ impl Values {
             mistakes: std::mem::take(&mut file.mistakes),
             issuers: std::mem::take(&mut file.issuers),
             proxies: proxy_variables(environment),
+            runtime_dir: environment("XDG_RUNTIME_DIR").map(PathBuf::from),
             warnings: Vec::new(),
         };
         for table in tables {

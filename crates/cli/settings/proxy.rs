@@ -20,7 +20,18 @@ pub(super) fn read(values: &mut Values, relay: Option<&Uri>) -> Option<Proxy> {
     if let Some(said) = values.optional("proxy", parse) {
         return said;
     }
-    let relay = relay?;
+    let (name, text) = of_environment(values, relay?)?;
+    let parsed = Proxy::parse(text);
+    parsed
+        .map_err(|error| values.mistake(format!("env {name}: {error}")))
+        .ok()
+}
+
+/// Which variable counts for this relay when `--proxy` says nothing, and what it says.
+pub(super) fn of_environment<'a>(
+    values: &'a Values,
+    relay: &Uri,
+) -> Option<(&'static str, &'a str)> {
     let host = relay.host()?;
     let bypassed = values
         .proxy_variable("NO_PROXY")
@@ -33,15 +44,9 @@ pub(super) fn read(values: &mut Values, relay: Option<&Uri>) -> Option<Proxy> {
     } else {
         "HTTP_PROXY"
     };
-    for name in [of_scheme, "ALL_PROXY"] {
-        if let Some(text) = values.proxy_variable(name) {
-            let parsed = Proxy::parse(text);
-            return parsed
-                .map_err(|error| values.mistake(format!("env {name}: {error}")))
-                .ok();
-        }
-    }
-    None
+    [of_scheme, "ALL_PROXY"]
+        .into_iter()
+        .find_map(|name| Some((name, values.proxy_variable(name)?)))
 }
 
 /// Whether `NO_PROXY` names this host: `*`, the name itself, or a domain that it is in. Ports in the list are ignored.

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use c2l_auth::{Issuer, Verifier};
-use c2l_tunnel::Limits;
+use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
 
@@ -232,9 +232,16 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
 }
 
 fn tuning(values: &mut Values) -> Tuning {
+    let tunnel = tunnel(values);
+    let heartbeat_interval = values.get("heartbeat-interval", parse::limit);
+    if let Err((field, low, high)) = check_limits(&tunnel, heartbeat_interval) {
+        values.mistake(format!(
+            "{field} is not one that agents accept: from {low} to {high}"
+        ));
+    }
     Tuning {
-        tunnel: tunnel(values),
-        heartbeat_interval: values.get("heartbeat-interval", parse::limit),
+        tunnel,
+        heartbeat_interval,
         greeting_timeout: values.get("greeting-timeout", parse::limit),
         first_byte_timeout: values.get("first-byte-timeout", parse::limit),
         gap_timeout: values.get("gap-timeout", parse::limit),

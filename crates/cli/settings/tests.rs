@@ -293,7 +293,15 @@ fn every_row_has_a_name_of_its_own_and_is_read() {
         for setting in own.settings {
             let is_text = matches!(
                 setting.name,
-                "token-file" | "tls-cert" | "tls-key" | "ca-file"
+                "token-file"
+                    | "tls-cert"
+                    | "tls-key"
+                    | "tls-client-ca"
+                    | "ca-file"
+                    | "client-cert"
+                    | "client-key"
+                    | "api-token-file"
+                    | "bundle"
             );
             if is_text {
                 continue;
@@ -315,6 +323,7 @@ fn every_row_has_a_name_of_its_own_and_is_read() {
     unread(&relay::TABLE, relay::read);
     unread(&agent::TABLE, agent::read);
     unread(&dev::TABLE, dev::read);
+    unread(&doctor::TABLE, |values| Some(doctor::read(values)));
     unread(&token::TABLE, token::read);
     let mut paths = std::collections::BTreeSet::new();
     for table in ALL {

@@ -40,7 +40,8 @@ pub struct Config {
     pub first_byte_timeout: Duration,
     /// Between two movements of an answer, and of a connection that is being written to. Default 30 s.
     pub gap_timeout: Duration,
-    /// From accepting a connection to its first byte, and to the end of each request head. Default 15 s.
+    /// From accepting a connection to its first byte, to the end of each request head, and to the message of a gRPC
+    /// call. Default 15 s.
     pub head_timeout: Duration,
     /// For a TLS handshake. Default 10 s.
     pub tls_handshake_timeout: Duration,

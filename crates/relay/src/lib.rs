@@ -2,16 +2,16 @@
 //!
 //! Life of a request:
 //!
-//! 1. [`gateway::listener`] accepts the connection, with a limit on every wait of a stranger.
-//! 2. [`gateway`] gives the request its id; `headers::check` refuses what two programs could read differently.
+//! 1. `gateway::listener` accepts the connection, with a limit on every wait of a stranger.
+//! 2. `gateway` gives the request its id; `headers::check` refuses what two programs could read differently.
 //! 3. `gateway::route` reads the path: whose credential, which device, which of the upstream's paths.
 //! 4. `gateway::identity` turns the credential into a caller; `admission` lets them in, or not.
-//! 5. [`registry`] finds a live session of this very user. None: 503 at once.
+//! 5. `registry` finds a live session of this very user. None: 503 at once.
 //! 6. `gateway::headers` builds the head toward upstream; the session opens a stream.
 //! 7. `gateway::exchange` moves the upload and the answer at the same time, each under credit, until both have ended.
 //! 8. Whatever ends it, one event is logged, and every resource is released on both sides.
 //!
-//! Life of a session: [`tunnel::service`] verifies the agent's token, `tunnel::session` greets, registers, moves its
+//! Life of a session: `tunnel::service` verifies the agent's token, `tunnel::session` greets, registers, moves its
 //! messages and clock, and removes exactly itself at the end.
 //!
 //! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent.
@@ -39,7 +39,6 @@ use c2l_auth::UserId;
 use c2l_tunnel::{Fault, Kind, Origin};
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
 
 pub use crate::{
     config::{Config, Listeners},
@@ -48,6 +47,7 @@ pub use crate::{
 use crate::{
     gateway::{
         admission::{Admission, Permit},
+        grpc::Grpc,
         identity::Identities,
         listener::Life,
     },
@@ -69,7 +69,7 @@ pub(crate) struct Relay {
     pub(crate) identities: Identities,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) request_ids: RequestIds,
-    pub(crate) grpc: Routes,
+    pub(crate) grpc: Grpc,
     pub(crate) life: Life,
     admission: Arc<Admission>,
 }
@@ -116,15 +116,15 @@ pub async fn run(
         stall_limit: config.gap_timeout,
     };
     let server = TunnelServer::new(&config, &registry, &metrics, &life);
-    let grpc = tunnel::routes(&config, server, &registry, &health)?;
+    let routes = tunnel::routes(&config, server, &registry, &health)?;
     let relay = Arc::new(Relay {
         identities: Identities::new(Arc::clone(&config.verifier)),
         admission: Admission::new(config.max_requests_per_user, MAX_REQUESTS),
         request_ids: RequestIds::new(),
+        grpc: Grpc::new(routes),
         life,
         registry,
         metrics,
-        grpc,
         config,
     });
     let address = listeners.public.local_addr().map_err(Error::Listener)?;

@@ -122,7 +122,8 @@ impl Registry {
             own.push(Arc::clone(&session));
             before
         };
-        if let Some(before) = replaced {
+        // One that is leaving anyway lets its streams end; it takes no new ones.
+        if let Some(before) = replaced.filter(|before| before.link.is_open()) {
             before.link.close(CloseReason::Replaced);
         }
         self.changed();
@@ -158,9 +159,10 @@ impl Registry {
         let mut is_known = false;
         for session in own.iter().rev() {
             if device.is_none_or(|name| *name == session.device) {
-                is_known = true;
-                if session.link.is_open() {
-                    return Ok(Arc::clone(session));
+                match session.link.phase() {
+                    Phase::Open => return Ok(Arc::clone(session)),
+                    Phase::Draining { .. } => is_known = true,
+                    Phase::Greeting { .. } | Phase::Closed(_) => {} // not yet, or no more
                 }
             }
         }

@@ -16,32 +16,36 @@ use c2l_proto::relay::{
 };
 use futures_core::Stream;
 use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use crate::registry::{Registry, is_draining};
+use crate::{
+    error::to_status,
+    gateway::{admission::Admission, listener::Life},
+    registry::{Registry, is_draining},
+};
+
+/// Most open calls of `WatchDevices` of one user. Each is a task, and each change of any session wakes all of them.
+const MAX_WATCHES_PER_USER: usize = 16;
+/// Most of all users.
+const MAX_WATCHES: usize = 4096;
 
 /// The read-only status service.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusServer {
     verifier: Arc<Verifier>,
     registry: Arc<Registry>,
-    tracker: TaskTracker,
-    closing: CancellationToken,
+    watches: Arc<Admission>,
+    life: Life,
 }
 
 impl StatusServer {
-    pub(crate) fn new(
-        verifier: Arc<Verifier>,
-        registry: Arc<Registry>,
-        tracker: TaskTracker,
-        closing: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(verifier: Arc<Verifier>, registry: Arc<Registry>, life: &Life) -> Self {
         Self {
             verifier,
             registry,
-            tracker,
-            closing,
+            // Apart from the requests: a watch is nothing that a relay waits for when it leaves.
+            watches: Admission::new(MAX_WATCHES_PER_USER, MAX_WATCHES),
+            life: life.clone(),
         }
     }
 
@@ -138,25 +142,26 @@ impl StatusService for StatusServer {
         request: Request<WatchDevicesRequest>,
     ) -> Result<Response<Watch>, Status> {
         let grant = self.caller(request.metadata())?;
+        let permit = self.watches.admit(&grant.user);
+        let permit = permit.map_err(|fault| to_status(&fault))?;
         let (sender, receiver) = mpsc::channel(1);
-        let task = watch(
-            Arc::clone(&self.registry),
-            grant,
-            sender,
-            self.closing.clone(),
-        );
-        self.tracker.spawn(task);
+        let registry = Arc::clone(&self.registry);
+        let draining = self.life.draining.clone();
+        self.life.tracker.spawn(async move {
+            let watching = watch(&registry, &grant, sender);
+            draining.run_until_cancelled(watching).await;
+            drop(permit);
+        });
         Ok(Response::new(Watch(receiver)))
     }
 }
 
 /// Sends the list whenever which devices there are has changed. Slow readers see the newest list, not every one. Ends
-/// when the reader leaves, the credential runs out, or the relay closes.
+/// when the reader leaves or the credential runs out.
 async fn watch(
-    registry: Arc<Registry>,
-    grant: Grant,
+    registry: &Registry,
+    grant: &Grant,
     sender: mpsc::Sender<Result<WatchDevicesResponse, Status>>,
-    closing: CancellationToken,
 ) {
     let mut changes = registry.watch();
     // The same leeway as at the door.
@@ -167,7 +172,7 @@ async fn watch(
     let mut sent: Option<Vec<(String, bool)>> = None;
     loop {
         changes.mark_unchanged();
-        let devices = devices(&registry, &grant.user);
+        let devices = devices(registry, &grant.user);
         let shape: Vec<_> = devices
             .iter()
             .map(|d| (d.session_id.clone(), d.is_draining))
@@ -185,7 +190,6 @@ async fn watch(
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
-            () = closing.cancelled() => return,
             () = &mut expiry => {
                 // If nobody reads any more, nobody needs to know.
                 drop(sender.send(Err(Status::unauthenticated("the token has run out"))).await);

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use c2l_agent::{Agent, Config, Status};
+use c2l_agent::{Agent, Config, Status, Transport, Way};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{PATIENCE, TestRelay, within};
+use crate::{PATIENCE, TestRelay, TestTransport, certificates::Authority, within};
 
 /// A running agent. Dropping it cuts everything; [`TestAgent::shut_down`] drains it.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct TestAgent {
     status: watch::Receiver<Status>,
     shutdown: CancellationToken,
     task: Option<JoinHandle<Result<(), c2l_agent::Error>>>,
+    transport: Transport,
     _guard: DropGuard,
 }
 
@@ -32,10 +33,11 @@ impl TestAgent {
     ) -> Self {
         let mut agent = Self::start(&relay.url(), relay.agent_token(user), upstream, change);
         agent.connected().await;
+        agent.has_not_fallen_back();
         agent
     }
 
-    /// An agent that may not be connected yet.
+    /// An agent that may not be connected yet, by the transport of this run unless `change` says another.
     ///
     /// # Panics
     /// When the addresses are not valid.
@@ -46,13 +48,16 @@ impl TestAgent {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let token = Arc::new(token);
+        // Read when the agent is made; it need not last longer.
+        let authority = Authority::of_this_process();
+        let ca_file = relay_url.starts_with("https").then(|| authority.file());
         let mut config = Config {
             relay: relay_url.parse().expect("a URL"),
             allow_insecure: false,
-            ca_file: None,
+            ca_file: ca_file.as_ref().map(|file| file.path().to_owned()),
             skip_verify: false,
             client_certificate: None,
-            transport: c2l_agent::Transport::Auto,
+            transport: TestTransport::of_this_run().for_agents(),
             proxy: None,
             token: Arc::new(move || {
                 let token = Arc::clone(&token);
@@ -73,6 +78,7 @@ impl TestAgent {
             healthy_after: Duration::from_secs(60),
         };
         change(&mut config);
+        let transport = config.transport;
         let shutdown = CancellationToken::new();
         let until = shutdown.clone().cancelled_owned();
         let (agent, status) = Agent::new(config).expect("a sound configuration");
@@ -82,6 +88,18 @@ impl TestAgent {
             _guard: shutdown.clone().drop_guard(),
             shutdown,
             task: Some(task),
+            transport,
+        }
+    }
+
+    /// With nothing in between, the way is the one that the run is about.
+    fn has_not_fallen_back(&self) {
+        let wanted = match self.transport {
+            Transport::Auto | Transport::Grpc => Way::Grpc,
+            Transport::WebSocket => Way::WebSocket,
+        };
+        if let Status::Open { way, .. } = &*self.status.borrow() {
+            assert_eq!(*way, wanted, "the agent took another way");
         }
     }
 

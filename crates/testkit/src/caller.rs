@@ -347,6 +347,11 @@ impl RawConnection {
         drop(within(6 * PATIENCE, "the peer takes what is sent", writing).await);
     }
 
+    /// The socket itself, and what was read of it already.
+    pub(crate) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.read)
+    }
+
     /// Ends the sending direction.
     pub async fn finish(&mut self) {
         drop(self.stream.shutdown().await);

@@ -6,6 +6,8 @@
 mod agent;
 pub mod blocker;
 mod caller;
+pub mod certificates;
+mod door;
 mod fake_agent;
 pub mod http2;
 mod logs;
@@ -14,8 +16,10 @@ pub mod program;
 mod proxy;
 mod relay;
 pub mod tokens;
+mod transport;
 mod upstream;
 mod waiting;
+pub mod websocket;
 
 pub use agent::TestAgent;
 pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, full, upload};
@@ -25,6 +29,7 @@ pub use played::{PlayedConnection, PlayedUpstream};
 pub use program::Program;
 pub use proxy::{Loss, TestProxy};
 pub use relay::TestRelay;
+pub use transport::TestTransport;
 pub use upstream::{RawUpstream, TestUpstream};
 pub use waiting::{eventually, within};
 

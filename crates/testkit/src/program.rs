@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::Path,
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
 };
 
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{PATIENCE, within};
+use crate::{PATIENCE, TestTransport, within};
 
 /// A child process of the `c2l` binary. Dropping it kills it.
 #[derive(Debug)]
@@ -54,6 +54,28 @@ impl Program {
         Self { child, log }
     }
 
+    /// Runs it to its end, with these variables, and returns all that it wrote.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not end.
+    pub async fn output<'a>(
+        binary: &str,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+        variables: &[(&str, &str)],
+    ) -> Output {
+        let running = Command::new(binary)
+            .args(arguments)
+            .env_clear()
+            .env("HOME", folder)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = within(6 * PATIENCE, "the program ends", running).await;
+        output.expect("a binary that can be started")
+    }
+
     /// A relay with its key in `folder`, ready, and where it listens: the public port and the operators'.
     ///
     /// # Panics
@@ -82,7 +104,7 @@ impl Program {
         (relay, address, ops_address)
     }
 
-    /// An agent whose token stands in a file of `folder`, connected.
+    /// An agent whose token stands in a file of `folder`, connected; by WebSocket when this run is about that.
     ///
     /// # Panics
     /// When it does not connect in time.
@@ -111,6 +133,11 @@ impl Program {
             "50ms",
             "--backoff-max",
             "200ms",
+            "--transport",
+            match TestTransport::of_this_run() {
+                TestTransport::Grpc | TestTransport::Tls => "auto",
+                TestTransport::WebSocket | TestTransport::TlsWebSocket => "websocket",
+            },
         ];
         let mut agent = Self::start(binary, folder, arguments.iter().chain(more).copied());
         agent.line("session opened").await;

@@ -87,10 +87,10 @@ impl TestProxy {
         *self.relay.lock().unwrap_or_else(PoisonError::into_inner) = relay;
     }
 
-    /// `http://…`, without a slash at the end.
+    /// Where it listens.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Connections so far.

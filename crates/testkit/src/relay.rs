@@ -8,7 +8,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    Caller, PATIENCE, eventually,
+    Caller, PATIENCE, TestTransport,
+    certificates::Authority,
+    door::Door,
+    eventually,
     tokens::{self, Token},
     within,
 };
@@ -21,6 +24,8 @@ pub struct TestRelay {
     key: Arc<SigningKey>,
     shutdown: CancellationToken,
     task: Option<JoinHandle<()>>,
+    /// Where callers in clear come in, when the relay serves TLS.
+    door: Option<Door>,
     _guard: DropGuard,
 }
 
@@ -35,6 +40,17 @@ impl TestRelay {
         Self::start_on("127.0.0.1:0", Arc::new(ephemeral_key()), change).await
     }
 
+    /// A relay on a plain port whatever the transport of this run is, for tests that are about the port itself.
+    /// `reason` is for the reader.
+    ///
+    /// # Panics
+    /// Without a reason.
+    pub async fn start_plain(reason: &str, change: impl FnOnce(&mut Config)) -> Self {
+        assert!(!reason.is_empty(), "why is it about the plain port?");
+        let key = Arc::new(ephemeral_key());
+        Self::start_as("127.0.0.1:0", key, change, false).await
+    }
+
     /// A relay at this address with this key: one that comes back after another.
     ///
     /// # Panics
@@ -44,15 +60,37 @@ impl TestRelay {
         key: Arc<SigningKey>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let is_tls = TestTransport::of_this_run().is_tls();
+        Self::start_as(address, key, change, is_tls).await
+    }
+
+    async fn start_as(
+        address: &str,
+        key: Arc<SigningKey>,
+        change: impl FnOnce(&mut Config),
+        is_tls: bool,
+    ) -> Self {
         let verifier = Verifier::new(vec![key.issuer()]).expect("a valid issuer");
         let mut config = Config::new(Arc::new(verifier));
         config.has_panic_hook = true;
+        if is_tls {
+            let names = ["127.0.0.1", "localhost"];
+            let certificate = Authority::of_this_process().issue(&names);
+            config.tls = Some(certificate.server(&[b"h2", b"http/1.1"]));
+        }
         change(&mut config);
-        let public = TcpListener::bind(address)
+        let outer = TcpListener::bind(address)
             .await
             .expect("the public address");
+        let address = outer.local_addr().expect("an address");
+        let (public, door) = if is_tls {
+            let inner = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let relay = inner.local_addr().expect("an address");
+            (inner, Some(Door::start(outer, relay)))
+        } else {
+            (outer, None)
+        };
         let ops = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = public.local_addr().expect("an address");
         let ops_address = ops.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let listeners = Listeners {
@@ -72,10 +110,11 @@ impl TestRelay {
             _guard: shutdown.clone().drop_guard(),
             shutdown,
             task: Some(task),
+            door,
         }
     }
 
-    /// The public address.
+    /// The public address: callers may speak clear text there, and agents what [`TestRelay::url`] says.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -87,10 +126,17 @@ impl TestRelay {
         self.ops_address
     }
 
-    /// `http://…`, without a slash at the end.
+    /// What agents are told: `http://…` or `https://…`, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url_through(self.address)
+    }
+
+    /// The same for agents that reach it through something at this address.
+    #[must_use]
+    pub fn url_through(&self, address: SocketAddr) -> String {
+        let scheme = if self.door.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 
     /// The key that signs its tokens.
@@ -157,6 +203,9 @@ impl TestRelay {
             within(4 * PATIENCE, "the relay stops", task)
                 .await
                 .expect("a relay that did not panic");
+        }
+        if let Some(door) = &self.door {
+            door.close();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use c2l_auth::{Kind, Scope, Scopes, SigningKey, TokenRequest};
+use c2l_auth::{DeviceName, Kind, Scope, Scopes, SigningKey, TokenRequest};
 
 /// How long tokens live unless a test says otherwise.
 const TTL: Duration = Duration::from_secs(3600);
@@ -72,6 +72,16 @@ impl Token {
     #[must_use]
     pub fn issued_ago(mut self, ago: Duration) -> Self {
         self.issued = SystemTime::now() - ago;
+        self
+    }
+
+    /// The same, bound to this device.
+    ///
+    /// # Panics
+    /// When that is no name of a device.
+    #[must_use]
+    pub fn bound_to(mut self, device: &str) -> Self {
+        self.request.device = Some(DeviceName::parse(device).expect("a device's name"));
         self
     }
 

@@ -270,6 +270,11 @@ impl StreamHandle {
             .with_stream(self.id, |stream| stream.is_end_awaited = true);
     }
 
+    /// Ends the stream like [`StreamHandle::reset`], behind what is queued already: for a source that broke off.
+    pub fn break_off(&self, fault: Fault) {
+        self.link.lock().break_off(self.id, fault);
+    }
+
     /// Ends the stream in both directions and tells the peer why, unless it is over already.
     pub fn reset(&self, fault: Fault) {
         self.link.lock().reset(self.id, fault);

@@ -62,6 +62,8 @@ pub(crate) struct Outgoing {
     pub(crate) wants_continue: bool,
     pub(crate) body: Pieces,
     pub(crate) end: Option<HeaderMap>,
+    /// The source broke off behind the body that is queued: a reset comes where the end would have.
+    pub(crate) broken: Option<Fault>,
     pub(crate) credit_bytes: u32,
     pub(crate) is_head_written: bool,
 }
@@ -119,6 +121,7 @@ impl Stream {
                 wants_continue: false,
                 body: Pieces::default(),
                 end: None,
+                broken: None,
                 credit_bytes: window_bytes,
                 is_head_written: false,
             },
@@ -240,6 +243,7 @@ impl Stream {
             || self.outgoing.wants_continue
             || !self.outgoing.body.is_empty()
             || self.outgoing.end.is_some()
+            || self.outgoing.broken.is_some()
     }
 
     // ---- the consumer
@@ -336,6 +340,7 @@ impl Stream {
         self.outgoing.wants_continue = false;
         self.outgoing.body.clear();
         self.outgoing.end = None;
+        self.outgoing.broken = None;
         self.wake_writer();
     }
 
@@ -378,8 +383,9 @@ pub(crate) fn fault_of_close(reason: &CloseReason, was_sent: bool) -> Fault {
             Origin::Agent,
             "the agent broke the tunnel protocol",
         ),
+        // Not `Unauthenticated`: the caller's own credential is good.
         CloseReason::TokenExpired => Fault::new(
-            Kind::Unauthenticated,
+            Kind::AgentLost,
             Origin::Agent,
             "the agent's token has run out",
         ),

@@ -225,51 +225,65 @@ fn from_relay_control(control: proto::relay_control::Control) -> Decoded<Control
     })
 }
 
+/// Checks limits against what every agent accepts: an agent does not let a relay talk it into unbounded memory, nor into
+/// a window in which nothing fits.
+///
+/// # Errors
+/// Names the field, and the least and the most that it may be.
+pub fn check_limits(
+    limits: &Limits,
+    heartbeat_interval: Duration,
+) -> Result<(), (&'static str, u32, u32)> {
+    const MIB: u32 = 1024 * 1024;
+    let heartbeat_ms = milliseconds(heartbeat_interval);
+    [
+        (
+            "max_body_frame_bytes",
+            limits.max_body_frame_bytes,
+            1024,
+            MIB,
+        ),
+        (
+            "initial_window_bytes",
+            limits.initial_window_bytes,
+            1024,
+            MIB,
+        ),
+        (
+            "max_concurrent_streams",
+            limits.max_concurrent_streams,
+            1,
+            16_384,
+        ),
+        (
+            "max_message_bytes",
+            limits.max_message_bytes,
+            MIN_MESSAGE_BYTES,
+            64 * MIB,
+        ),
+        ("heartbeat_interval_ms", heartbeat_ms, 10, 600_000),
+    ]
+    .into_iter()
+    .find(|(_, value, low, high)| !(low..=high).contains(&value))
+    .map_or(Ok(()), |(field, _, low, high)| Err((field, low, high)))
+}
+
 fn from_welcome(welcome: proto::Welcome) -> Decoded<Welcome> {
     let bad = |field| ProtocolError::BadField { field };
     let limits = welcome.limits.ok_or(bad("limits"))?;
-    // The agent does not let a relay talk it into unbounded memory, nor into a window in which nothing fits.
-    let within = |value: u32, low: u32, high: u32, field| {
-        (low..=high)
-            .contains(&value)
-            .then_some(value)
-            .ok_or(bad(field))
+    let limits = Limits {
+        max_body_frame_bytes: limits.max_body_frame_bytes,
+        initial_window_bytes: limits.initial_window_bytes,
+        max_concurrent_streams: limits.max_concurrent_streams,
+        max_message_bytes: limits.max_message_bytes,
     };
+    let heartbeat_interval = Duration::from_millis(u64::from(welcome.heartbeat_interval_ms));
+    check_limits(&limits, heartbeat_interval).map_err(|(field, ..)| bad(field))?;
     Ok(Welcome {
         session_id: text(welcome.session_id),
         protocol_version: welcome.protocol_version,
-        limits: Limits {
-            max_body_frame_bytes: within(
-                limits.max_body_frame_bytes,
-                1024,
-                1024 * 1024,
-                "max_body_frame_bytes",
-            )?,
-            initial_window_bytes: within(
-                limits.initial_window_bytes,
-                1024,
-                16 * 1024 * 1024,
-                "initial_window_bytes",
-            )?,
-            max_concurrent_streams: within(
-                limits.max_concurrent_streams,
-                1,
-                65_536,
-                "max_concurrent_streams",
-            )?,
-            max_message_bytes: within(
-                limits.max_message_bytes,
-                MIN_MESSAGE_BYTES,
-                64 * 1024 * 1024,
-                "max_message_bytes",
-            )?,
-        },
-        heartbeat_interval: Duration::from_millis(u64::from(within(
-            welcome.heartbeat_interval_ms,
-            10,
-            600_000,
-            "heartbeat_interval_ms",
-        )?)),
+        limits,
+        heartbeat_interval,
         build: text(welcome.build),
         token_holds: Some(welcome.token_holds_ms)
             .filter(|holds| *holds > 0)
@@ -363,7 +377,7 @@ fn from_response_frame(frame: proto::tunnel_response::Frame) -> Decoded<Option<F
         Wire::Head(head) => Frame::ResponseHead(Box::new(from_response_head(head)?)),
         Wire::Body(bytes) => Frame::Body(bytes),
         Wire::End(end) => Frame::End(from_fields(end.trailers)?),
-        Wire::Reset(reset) => Frame::Reset(from_reset(reset)),
+        Wire::Reset(reset) => Frame::Reset(of_agent(from_reset(reset))),
         Wire::Window(window) => Frame::Window(window.credit_bytes),
     }))
 }
@@ -485,6 +499,14 @@ fn reset(fault: Fault) -> proto::Reset {
         message: text(fault.message.into_owned()),
         is_retry_safe: fault.is_retry_safe,
     }
+}
+
+/// An agent cannot say that the relay is at fault.
+fn of_agent(mut fault: Fault) -> Fault {
+    if fault.origin == Origin::Relay {
+        fault.origin = Origin::Agent;
+    }
+    fault
 }
 
 fn from_reset(reset: proto::Reset) -> Fault {

@@ -3,8 +3,10 @@
 //! Invariant: a relay that is not verified gets no byte of ours beyond the TLS handshake. [`Dialer::dial`] is the seam:
 //! whatever byte stream it returns, the same HTTP/2 runs over it, so a proxy or a WebSocket changes nothing above.
 
+mod names;
 mod proxy;
 mod tls;
+mod visit;
 pub(crate) mod ways;
 mod websocket;
 
@@ -26,13 +28,15 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_rustls::client::TlsStream;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 use tracing::{Instrument as _, debug, warn};
 
-use self::{proxy::Proxied, tls::Connectors, ways::Ways};
+pub(crate) use self::visit::Encrypted;
+use self::{names::Names, proxy::Proxied, tls::Connectors, ways::Ways};
 pub use self::{
     proxy::{InvalidProxy, Proxy, ProxyKind},
     ways::{Transport, Way},
@@ -51,8 +55,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const MAX_FRAME_BYTES: u32 = 128 * 1024;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// How long one attempt to connect may take before a fresh one is made.
-const CONNECT_SLICE: Duration = Duration::from_secs(2);
+/// How long [`Dialer::way_returns`] takes at least, so that a hop which answers it and refuses the dial is met with a pause.
+const RETURN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the system keeps sending what nobody acknowledges before it gives the connection up: two heartbeats.
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(20);
 
@@ -67,6 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bidirectional for T {}
 pub(crate) struct Dialer {
     /// `None` for a relay in clear.
     tls: Option<Connectors>,
+    names: Names,
     pub(crate) ways: Ways,
 }
 
@@ -94,6 +99,7 @@ impl Dialer {
         };
         Ok(Self {
             tls,
+            names: Names::default(),
             ways: Ways::new(config.transport),
         })
     }
@@ -107,18 +113,7 @@ impl Dialer {
         token: &str,
         tasks: &Tasks,
     ) -> Result<ByteStream, DialError> {
-        let plain = reach(config, tasks).await?;
-        let stream = match &self.tls {
-            None => plain,
-            Some(connectors) => {
-                if config.skip_verify {
-                    warn!(
-                        "the relay's certificate is not verified: whoever is on the way can read and change everything"
-                    );
-                }
-                encrypt(connectors, config, way, plain).await?
-            }
-        };
+        let stream = self.reach_securely(config, way, tasks).await?;
         match way {
             Way::Grpc => Ok(stream),
             Way::WebSocket => {
@@ -128,13 +123,51 @@ impl Dialer {
         }
     }
 
-    /// Dials and starts HTTP/2. The caller sets the time limit; dropping the result ends the connection.
+    /// The relay's port, through the proxy and TLS, before anything is said.
+    async fn reach_securely(
+        &self,
+        config: &Config,
+        way: Way,
+        tasks: &Tasks,
+    ) -> Result<ByteStream, DialError> {
+        let plain = reach(&self.names, config, tasks).await?;
+        let Some(connectors) = &self.tls else {
+            return Ok(plain);
+        };
+        if config.skip_verify {
+            warn!(
+                "the relay's certificate is not verified: whoever is on the way can read and change everything"
+            );
+        }
+        let stream = encrypt(connectors, config, way, plain).await?;
+        if way == Way::Grpc && !agreed_on(&stream, b"h2") {
+            return Err(DialError::NoHttp2);
+        }
+        Ok(Box::new(stream))
+    }
+
+    /// Dials and makes the stub for the one call. The caller sets the time limit; dropping the result ends the
+    /// connection.
     pub(crate) async fn connect(
         &self,
         config: &Config,
         way: Way,
         token: &str,
     ) -> Result<Connected, DialError> {
+        let (http2, tasks) = self.connect_http2(config, way, token).await?;
+        let client = TunnelServiceClient::with_origin(http2, config.relay.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Connected { client, tasks })
+    }
+
+    /// Dials and starts HTTP/2.
+    async fn connect_http2(
+        &self,
+        config: &Config,
+        way: Way,
+        token: &str,
+    ) -> Result<(Http2, Tasks), DialError> {
         let tasks = Tasks::new();
         let stream = self.dial(config, way, token, &tasks).await?;
         let (sender, connection) = http2::Builder::new(tasks.executor.clone())
@@ -152,60 +185,56 @@ impl Dialer {
                 debug!(%error, "connection to the relay ended");
             }
         });
-        let client = TunnelServiceClient::with_origin(Http2(sender), config.relay.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Connected { client, tasks })
+        Ok((Http2(sender), tasks))
     }
 }
 
 impl Dialer {
-    /// Waits until the first hop, the relay or the proxy, can be reached after it could not be. Nothing is said there.
-    pub(crate) async fn way_returns(&self, config: &Config) {
+    /// Waits until the first hop, the relay or the proxy, can be reached after it could not be: just now, as the caller
+    /// knows, or at one of the looks. Nothing is said there.
+    pub(crate) async fn way_returns(&self, config: &Config, mut was_closed: bool) {
         let (host, port) = match &config.proxy {
             Some(proxy) => proxy.place(),
             None => (config::host(&config.relay), config::port(&config.relay)),
         };
-        let mut was_closed = false;
+        let began_at = Instant::now();
         loop {
             let looked_at = Instant::now();
             let is_open = matches!(
-                timeout(CONNECT_SLICE, TcpStream::connect((host, port))).await,
+                timeout(names::SLICE, TcpStream::connect((host, port))).await,
                 Ok(Ok(_))
             );
             if is_open && was_closed {
-                return;
+                return sleep_until(began_at + RETURN_PAUSE).await;
             }
             was_closed |= !is_open;
-            sleep_until(looked_at + CONNECT_SLICE).await;
+            sleep_until(looked_at + names::SLICE).await;
         }
     }
 }
 
-/// Connects with a fresh attempt every so often: when a dead path comes back, the system's own next try may be many
-/// seconds away. The caller sets the time limit.
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    loop {
-        if let Ok(connected) = timeout(CONNECT_SLICE, TcpStream::connect((host, port))).await {
-            let stream = connected?;
-            // Tokens are small and must not wait for one another.
-            stream.set_nodelay(true)?;
-            give_up_unacknowledged(&stream);
-            return Ok(stream);
-        }
-    }
+async fn connect(names: &Names, host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = names.connect(host, port).await?;
+    // Tokens are small and must not wait for one another.
+    stream.set_nodelay(true)?;
+    give_up_unacknowledged(&stream);
+    Ok(stream)
 }
 
 /// A connection to the relay's address, through the proxy if there is one.
-async fn reach(config: &Config, tasks: &Tasks) -> Result<ByteStream, DialError> {
+async fn reach(names: &Names, config: &Config, tasks: &Tasks) -> Result<ByteStream, DialError> {
     let (host, port) = (config::host(&config.relay), config::port(&config.relay));
     if let Some(proxy) = &config.proxy {
-        return Ok(match proxy::connect(proxy, host, port, tasks).await? {
-            Proxied::Http(stream) => Box::new(stream),
-            Proxied::Socks(stream) => Box::new(stream),
-        });
+        return Ok(
+            match proxy::connect(names, proxy, host, port, tasks).await? {
+                Proxied::Http(stream) => Box::new(stream),
+                Proxied::Socks(stream) => Box::new(stream),
+            },
+        );
     }
-    let stream = connect(host, port).await.map_err(DialError::Connect)?;
+    let stream = connect(names, host, port)
+        .await
+        .map_err(DialError::Connect)?;
     Ok(Box::new(stream))
 }
 
@@ -226,21 +255,19 @@ async fn encrypt(
     config: &Config,
     way: Way,
     plain: ByteStream,
-) -> Result<ByteStream, DialError> {
+) -> Result<TlsStream<ByteStream>, DialError> {
     let host = config::host(&config.relay).to_owned();
     let name = ServerName::try_from(host).map_err(|_| DialError::Name)?;
     let connector = match way {
         Way::Grpc => &connectors.http2,
         Way::WebSocket => &connectors.http1,
     };
-    let stream = connector
-        .connect(name, plain)
-        .await
-        .map_err(DialError::Tls)?;
-    if way == Way::Grpc && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(DialError::NoHttp2);
-    }
-    Ok(Box::new(stream))
+    connector.connect(name, plain).await.map_err(DialError::Tls)
+}
+
+/// Whether both ends chose this protocol.
+fn agreed_on(stream: &TlsStream<ByteStream>, protocol: &[u8]) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(protocol)
 }
 
 /// The HTTP/2 connection as the service that the gRPC stub calls.
@@ -336,5 +363,30 @@ where
 {
     fn execute(&self, task: F) {
         self.spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_open_way_returns_only_if_it_was_closed_and_after_a_pause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut config = crate::tests::config();
+        let address = listener.local_addr().expect("its address");
+        config.relay = format!("http://{address}").parse().expect("a URL");
+        let dialer = Dialer::new(&config).expect("a dialer");
+
+        let began_at = Instant::now();
+        let returns = dialer.way_returns(&config, true);
+        timeout(10 * RETURN_PAUSE, returns).await.expect("in time");
+        assert!(began_at.elapsed() >= RETURN_PAUSE, "{began_at:?}");
+
+        let returns = dialer.way_returns(&config, false);
+        let waited = timeout(2 * RETURN_PAUSE, returns).await;
+        assert!(waited.is_err(), "it had not been closed");
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::{client::legacy::connect::proxy::SocksV5, rt::TokioIo};
 use tokio::net::TcpStream;
 use tower_service::Service as _;
 
-use super::Tasks;
+use super::{Tasks, names::Names};
 use crate::error::DialError;
 
 /// Most bytes of a refusal's page that are looked at.
@@ -152,12 +152,13 @@ pub(super) enum Proxied {
 /// Asks the proxy for a connection to this host and port. What moves the connection through an HTTP proxy is a task of
 /// `tasks`.
 pub(super) async fn connect(
+    names: &Names,
     proxy: &Proxy,
     host: &str,
     port: u16,
     tasks: &Tasks,
 ) -> Result<Proxied, DialError> {
-    let stream = super::connect(&proxy.host, proxy.port)
+    let stream = super::connect(names, &proxy.host, proxy.port)
         .await
         .map_err(DialError::ProxyConnect)?;
     match proxy.kind {
@@ -216,14 +217,16 @@ async fn through_http(
         .await;
     let page = page.map(|page| page.to_bytes()).unwrap_or_default();
     Err(DialError::ProxyRefused {
-        said: refusal(status, &page),
+        said: refusal(status, &page, proxy.user.is_some()),
     })
 }
 
 /// What the proxy's answer means, in its own words where those help.
-fn refusal(status: StatusCode, page: &[u8]) -> String {
+fn refusal(status: StatusCode, page: &[u8], has_user: bool) -> String {
     let meaning = match status.as_u16() {
-        407 => "it wants a user and password (put them into the proxy's address)",
+        // 401 is wrong of a proxy, and what tinyproxy says.
+        401 | 407 if has_user => "it does not take the user and password in the proxy's address",
+        401 | 407 => "it wants a user and password (put them into the proxy's address)",
         403 => "it does not allow this connection",
         300..=399 => "it redirects: probably a login page has to be visited with a browser first",
         200..=299 => "",
@@ -341,13 +344,13 @@ mod tests {
     fn the_proxys_answer_is_told_as_such() {
         let page =
             b"<html><head><title>Login</title></head>\n<body>Please <b>sign in</b></body></html>";
-        let said = refusal(StatusCode::FOUND, page);
+        let said = refusal(StatusCode::FOUND, page, false);
         assert!(
             said.starts_with("302 it redirects") && said.ends_with(": \"Login Please sign in\""),
             "{said}"
         );
-        assert!(
-            refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED, b"").contains("user and password")
-        );
+        let wanted = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        assert!(refusal(wanted, b"", false).contains("it wants a user and password"));
+        assert!(refusal(wanted, b"", true).contains("it does not take the user and password"));
     }
 }

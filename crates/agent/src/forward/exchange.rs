@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::{Body as _, Frame};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     Forwarder,
@@ -33,7 +33,7 @@ use super::{
     policy,
     pool::{Connection, PendingAnswer},
 };
-use crate::now;
+use crate::{now, status::note_error};
 
 /// How long an upstream may leave a body unasked for before it is sent anyway (RFC 9110 §10.1.1: not indefinitely).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -80,12 +80,22 @@ impl Forwarder {
         let stream = Arc::new(stream);
         let result = self.exchange(head, &stream, &signals, &mut record).await;
         if let Err(Failure::Here(fault)) = &result {
-            stream.reset(fault.clone());
+            stream.break_off(fault.clone()); // behind whatever Ollama had said before
         }
         drop(stream);
         record.log(&result, &signals);
+        self.note(&result);
         if let Err(Failure::StillLoading(_, call)) = result {
             call.finish_load(self.load_grace).await;
+        }
+    }
+
+    /// An upstream that is not there concerns the owner, whoever asked for it.
+    fn note(&self, result: &Result<(), Failure>) {
+        if let Err(Failure::Here(fault)) = result
+            && fault.kind == Kind::UpstreamUnreachable
+        {
+            note_error(&self.activity, &fault.message);
         }
     }
 
@@ -429,6 +439,10 @@ impl Record {
 
     fn log(&self, result: &Result<(), Failure>, signals: &Signals) {
         let fault = result.as_ref().err().map(Failure::fault);
+        if let Some(fault) = fault.filter(|fault| fault.origin == Origin::Upstream) {
+            // Whoever sits beside Ollama is the one who can mend it.
+            warn!(route = self.route, kind = %fault.kind, problem = %fault.message, "Ollama failed a request");
+        }
         debug!(
             method = %self.method,
             route = self.route,

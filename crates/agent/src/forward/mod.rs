@@ -8,6 +8,7 @@
 mod body;
 mod exchange;
 mod headers;
+mod look;
 mod ollama;
 mod policy;
 mod pool;
@@ -17,7 +18,7 @@ mod tests;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, StreamHandle};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -25,7 +26,11 @@ use tokio_util::{
 use tracing::{Instrument as _, info_span, warn};
 
 use self::pool::Pool;
-use crate::{config::Config, error::Error};
+use crate::{
+    config::Config,
+    error::Error,
+    status::{Activity, Underway},
+};
 
 /// Takes requests of any session and carries them to the upstream.
 #[derive(Debug)]
@@ -35,19 +40,21 @@ pub(crate) struct Forwarder {
     load_grace: Duration,
     /// One for each request at the upstream, also for one that only finishes its load.
     slots: Arc<Semaphore>,
+    activity: watch::Sender<Activity>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Forwarder {
     /// Opens nothing yet.
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, activity: watch::Sender<Activity>) -> Result<Self, Error> {
         let slots = config.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             pool: Pool::new(config)?,
             allow_manage: config.allow_manage,
             load_grace: config.load_grace,
             slots: Arc::new(Semaphore::new(slots)),
+            activity,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -68,11 +75,12 @@ impl Forwarder {
         let span = info_span!("exchange", request_id = %head.request_id);
         let forwarder = Arc::clone(self);
         let stop = self.stop.clone();
+        let underway = Underway::new(&self.activity);
         let exchange = async move {
             // Dropped at the stop: the stream is released and the connection to the upstream closed.
             stop.run_until_cancelled(forwarder.carry_out(head, stream))
                 .await;
-            drop(slot);
+            drop((slot, underway));
         };
         self.tasks.spawn(exchange.instrument(span));
     }

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, Method};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
@@ -107,7 +108,7 @@ impl Tunnel {
         let relay = Link::new(&settings(Side::Relay), now());
         let agent = Link::new(&settings(Side::Agent), now());
         greet(&relay, &agent);
-        let forwarder = Arc::new(Forwarder::new(config).unwrap());
+        let forwarder = Arc::new(Forwarder::new(config, watch::Sender::default()).unwrap());
         let (one, other, acceptor) = (relay.clone(), agent.clone(), Arc::clone(&forwarder));
         let pump = tokio::spawn(poll_fn(move |cx| {
             loop {

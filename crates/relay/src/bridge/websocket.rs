@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use bytes::BytesMut;
 use c2l_auth::Kind as TokenKind;
 use c2l_bridge::{ByteStream, Role};
 use c2l_tunnel::{Fault, Kind, Origin};
@@ -63,8 +62,16 @@ pub(crate) fn upgrade(
         let relay = relay_of_task;
         match timeout(relay.config.head_timeout, upgraded).await {
             Ok(Ok(connection)) => {
-                let stream = ByteStream::new(TokioIo::new(connection), Role::Server);
-                listener::serve_http2(&relay, stream, BytesMut::new(), peer).await;
+                let mut stream = ByteStream::new(TokioIo::new(connection), Role::Server);
+                // As on the port itself: who says nothing, or no HTTP/2, is not waited for.
+                let first = listener::read_first(&mut stream);
+                let first = tokio::select! {
+                    () = relay.life.closing.cancelled() => return,
+                    first = timeout(relay.config.greeting_timeout, first) => first,
+                };
+                if let Ok(Ok((true, read_ahead))) = first {
+                    listener::serve_http2(&relay, stream, read_ahead, peer).await;
+                }
             }
             Ok(Err(error)) => {
                 tracing::debug!(peer = %address, %error, "the upgrade did not happen")

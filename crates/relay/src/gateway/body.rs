@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::{exchange::AnswerBody, stall};
 
@@ -17,8 +18,11 @@ pub(crate) enum GatewayBody {
     Whole(Option<Bytes>),
     /// Forwarded, as it comes.
     Forwarded(Box<AnswerBody>),
-    /// From a gRPC service.
-    Grpc(tonic::body::Body),
+    /// From a gRPC service, with its place among those that are open to strangers.
+    Grpc {
+        body: tonic::body::Body,
+        _place: Option<OwnedSemaphorePermit>,
+    },
 }
 
 impl GatewayBody {
@@ -46,7 +50,7 @@ impl Body for GatewayBody {
         let polled = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Forwarded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Grpc(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Grpc { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
         };
         stall::note(&polled);
         polled
@@ -56,7 +60,7 @@ impl Body for GatewayBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Forwarded(body) => body.is_end_stream(),
-            Self::Grpc(body) => body.is_end_stream(),
+            Self::Grpc { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -66,7 +70,7 @@ impl Body for GatewayBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Forwarded(body) => body.size_hint(),
-            Self::Grpc(body) => body.size_hint(),
+            Self::Grpc { body, .. } => body.size_hint(),
         }
     }
 }

@@ -4,16 +4,16 @@
 //! would act in the relay's own web origin comes back from it.
 
 use c2l_auth::DeviceName;
-use c2l_tunnel::Fault;
+use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
 use crate::error::invalid;
 
 /// What every forwarded answer says to a browser: foreign content, in the same origin as the web UI, stays inert.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+pub(crate) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The field that names a device, and says on each answer which one gave it.
 pub(crate) const X_C2L_DEVICE: HeaderName = HeaderName::from_static("x-c2l-device");
@@ -142,19 +142,14 @@ pub(crate) fn toward_upstream(mut headers: HeaderMap) -> HeaderMap {
 }
 
 /// The fields toward the caller, with what the relay says of itself.
-pub(crate) fn toward_caller(
-    mut headers: HeaderMap,
-    device: &DeviceName,
-    has_path_credential: bool,
-) -> HeaderMap {
+pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> HeaderMap {
     remove_hop_by_hop(&mut headers);
     remove_where(&mut headers, stays_at_the_agent);
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
-    if has_path_credential {
-        headers.insert(header::CACHE_CONTROL, NO_STORE);
-    }
+    // A cache on the way knows nothing of whose answer this is: the credential may be in the path or in a field of ours.
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     if let Ok(device) = HeaderValue::from_str(device.as_str()) {
         headers.insert(X_C2L_DEVICE, device);
     }
@@ -234,6 +229,30 @@ fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Leaves the announced length of an answer as one plain number, if there is any: two that differ, or one that is none,
+/// would be written to the caller as they are, and read differently by whoever stands between.
+///
+/// # Errors
+/// `AgentProtocol`.
+pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else {
+        return Ok(());
+    };
+    let is_plain = first.as_bytes().iter().all(u8::is_ascii_digit);
+    let length = first
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    let is_agreed = values.all(|value| value == first);
+    let Some(length) = length.filter(|_| is_plain && is_agreed) else {
+        let message = "the agent's answer announces a length that is not one number";
+        return Err(Fault::new(Kind::AgentProtocol, Origin::Agent, message));
+    };
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(())
+}
+
 /// The caller's own id of the exchange, if it is one.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
@@ -295,7 +314,7 @@ mod tests {
         ]);
         assert_eq!(names(&toward_upstream(headers.clone())), ["content-type"]);
         let device = DeviceName::parse("laptop").expect("a name");
-        let back = toward_caller(headers, &device, true);
+        let back = toward_caller(headers, &device);
         assert!(!back.contains_key("x-secret") && !back.contains_key("upgrade"));
     }
 
@@ -333,7 +352,7 @@ mod tests {
             ("content-type", "text/html"),
         ]);
         let device = DeviceName::parse("laptop").expect("a name");
-        let back = toward_caller(headers, &device, true);
+        let back = toward_caller(headers, &device);
         assert_eq!(
             names(&back),
             [
@@ -350,6 +369,28 @@ mod tests {
             back["content-security-policy"],
             "sandbox; default-src 'none'"
         );
+    }
+
+    #[test]
+    fn http_20_the_length_of_an_answer_is_one_plain_number() {
+        for (values, expected) in [
+            (&[][..], Some(0)),
+            (&["5"], Some(1)),
+            (&["5", "5"], Some(1)),
+            (&["5", "6"], None),
+            (&["5, 5"], None),
+            (&["+5"], None),
+            (&["-1"], None),
+            (&[""], None),
+            (&["18446744073709551616"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            let left = one_length(&mut headers).ok().map(|()| headers.len());
+            assert_eq!(left, expected, "{values:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is asking: the one place of the gateway that makes a [`Caller`].
 //!
 //! Invariant: whoever holds a `Caller` holds a user that the verifier named. A credential seen before is looked up
-//! instead of verified again, never beyond its own end, and the memory for that is bounded.
+//! instead of verified again, never beyond its own end; the memory for that is bounded, and holds no credential.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use c2l_auth::{Grant, Kind, LEEWAY, Scope, UserId, Verifier};
+use c2l_auth::{Fingerprint, Grant, Kind, LEEWAY, Scope, UserId, Verifier};
 use c2l_tunnel::{Fault, Origin};
 use http::HeaderMap;
 
@@ -43,7 +43,7 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Identities {
     verifier: Arc<Verifier>,
-    remembered: Mutex<HashMap<Box<str>, Grant>>,
+    remembered: Mutex<HashMap<Fingerprint, Grant>>,
 }
 
 impl Identities {
@@ -73,7 +73,8 @@ impl Identities {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        let known = lock().get(credential).cloned();
+        let fingerprint = Fingerprint::of(credential);
+        let known = lock().get(&fingerprint).cloned();
         if let Some(grant) = known
             && now < grant.expires_at + LEEWAY
         {
@@ -87,7 +88,7 @@ impl Identities {
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(credential.into(), grant.clone());
+        remembered.insert(fingerprint, grant.clone());
         Ok(grant)
     }
 }

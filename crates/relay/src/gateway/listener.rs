@@ -33,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Relay, gateway,
     gateway::{idleness::Requests, stall, timed_io::TimedIo},
+    metrics::Metrics,
 };
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
@@ -91,17 +92,11 @@ pub(crate) async fn accept(relay: Arc<Relay>, listener: TcpListener) {
                 continue;
             }
         };
-        let place = Place(Arc::new(place));
+        let place = Place::taken(place, &relay.metrics);
         let relay = Arc::clone(&relay);
         let tls = tls.clone();
         tracker.spawn(async move {
-            relay
-                .metrics
-                .connections_total
-                .fetch_add(1, Ordering::Relaxed);
-            relay.metrics.connections.fetch_add(1, Ordering::Relaxed);
             serve(&relay, stream, peer, tls, &place).await;
-            relay.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
@@ -181,7 +176,8 @@ async fn serve_http1<T>(
         read_ahead,
         config.gap_timeout,
         Arc::clone(&requests),
-    );
+    )
+    .lingering();
     let service = {
         let (relay, requests, place) = (Arc::clone(relay), Arc::clone(&requests), place.clone());
         service_fn(move |mut request: Request<Incoming>| {
@@ -249,7 +245,11 @@ where
         }
         () = requests.idle() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // The library goes on only when its PING is answered; who does not is not waited for.
+            match timeout(relay.config.gap_timeout, connection).await {
+                Ok(outcome) => outcome,
+                Err(_) => return,
+            }
         }
     };
     log_end(peer.address, outcome);
@@ -266,7 +266,28 @@ fn log_end(peer: SocketAddr, outcome: hyper::Result<()>) {
 #[derive(Clone, Debug)]
 pub(crate) struct Place(#[expect(dead_code, reason = "held, never read")] Arc<PlaceGuard>);
 
-type PlaceGuard = Result<OwnedSemaphorePermit, AcquireError>;
+#[derive(Debug)]
+struct PlaceGuard {
+    _permit: Result<OwnedSemaphorePermit, AcquireError>,
+    metrics: Arc<Metrics>,
+}
+
+impl Place {
+    fn taken(permit: Result<OwnedSemaphorePermit, AcquireError>, metrics: &Arc<Metrics>) -> Self {
+        metrics.connections_total.fetch_add(1, Ordering::Relaxed);
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(PlaceGuard {
+            _permit: permit,
+            metrics: Arc::clone(metrics),
+        }))
+    }
+}
+
+impl Drop for PlaceGuard {
+    fn drop(&mut self) {
+        self.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +299,9 @@ pub(crate) struct Peer {
 }
 
 /// Reads just enough to tell the protocol.
-async fn read_first(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, BytesMut)> {
+pub(crate) async fn read_first(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<(bool, BytesMut)> {
     let mut first = BytesMut::with_capacity(1024);
     loop {
         if stream.read_buf(&mut first).await? == 0 {

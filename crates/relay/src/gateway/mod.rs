@@ -8,14 +8,17 @@ pub(crate) mod body;
 mod cors;
 pub(crate) mod credential;
 mod exchange;
+pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod identity;
 mod idleness;
 pub(crate) mod listener;
 mod proxy;
+mod record;
 mod rest;
 mod route;
 mod stall;
+mod tear;
 mod timed_io;
 
 use std::{
@@ -29,7 +32,6 @@ use std::{
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderValue, Method, Request, Response, Version, header, request};
 use hyper::body::Incoming;
-use tower::ServiceExt as _;
 
 use crate::{
     Relay,
@@ -37,15 +39,13 @@ use crate::{
     error::{Dialect, codes},
     gateway::{
         body::GatewayBody,
-        exchange::Record,
-        headers::{ALLOW, X_REQUEST_ID},
+        headers::{ALLOW, NO_REFERRER, NO_STORE, NOSNIFF, X_REQUEST_ID},
+        record::Record,
         route::{Place, Route},
     },
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// RFC 6750 §3.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Bearer realm=\"c2l\", error=\"invalid_token\"");
@@ -92,11 +92,8 @@ async fn dispatch(
     request: Request<Incoming>,
     request_id: String,
 ) -> Response<GatewayBody> {
-    if is_grpc(&request) {
-        return match relay.grpc.clone().oneshot(request).await {
-            Ok(response) => response.map(GatewayBody::Grpc),
-            Err(never) => match never {},
-        };
+    if grpc::is_grpc(&request) {
+        return relay.grpc.answer(request, relay.config.head_timeout).await;
     }
     if request.uri().path() == c2l_bridge::PATH {
         return websocket::upgrade(relay, request)
@@ -159,18 +156,9 @@ async fn answer(
     }
     .await;
     if let (Err(fault), Some(record)) = (&outcome, record.as_mut()) {
-        record.refuse(fault);
+        record.fail(fault);
     }
     outcome
-}
-
-/// gRPC is HTTP/2 alone. Over HTTP/1 the same content type is an ordinary request, with the checks of one.
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_2
-        && request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn unforwarded_method() -> Fault {
@@ -191,6 +179,7 @@ fn refusal(fault: &Fault, dialect: Dialect, request_id: &str) -> Response<Gatewa
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER); // the path may hold a credential
     if let Some(seconds) = codes.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

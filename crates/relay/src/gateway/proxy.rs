@@ -14,10 +14,11 @@ use crate::{
     error::{Dialect, invalid},
     gateway::{
         body::GatewayBody,
-        exchange::{AnswerBody, Exchange, Record},
+        exchange::{AnswerBody, Exchange},
         headers::{self, X_C2L_DEVICE},
         identity::Caller,
-        route::{Place, Route, scope_for},
+        record::Record,
+        route::{Place, Route, scope_for, unknown_device},
     },
 };
 
@@ -41,11 +42,10 @@ pub(crate) async fn forward(
     });
     caller.require(scope_for(&head.method, &route.path)?)?;
     let permit = relay.admit(&caller.user)?;
-    let device = device(&route, &head.headers)?;
+    let device = bound_device(&caller, device(&route, &head.headers)?)?;
     let session = relay.registry.find(&caller.user, device.as_ref())?;
     note(slot, |record| record.device = session.device.to_string());
 
-    let has_path_credential = route.credential.is_some();
     let dialect = Dialect::of_path(&route.path);
     let method = head.method.clone();
     let body = (!body.is_end_stream()).then_some(body);
@@ -73,14 +73,22 @@ pub(crate) async fn forward(
     let body = AnswerBody::new(exchange, &head, dialect, is_bodiless);
     let mut response = Response::new(GatewayBody::Forwarded(Box::new(body)));
     *response.status_mut() = head.status;
-    *response.headers_mut() =
-        headers::toward_caller(head.headers, &session.device, has_path_credential);
+    *response.headers_mut() = headers::toward_caller(head.headers, &session.device);
     Ok(response)
 }
 
 fn note(slot: &mut Option<Record>, write: impl FnOnce(&mut Record)) {
     if let Some(record) = slot {
         write(record);
+    }
+}
+
+/// A credential that is bound to a device reaches that one alone; any other does not exist for it.
+fn bound_device(caller: &Caller, named: Option<DeviceName>) -> Result<Option<DeviceName>, Fault> {
+    match (&caller.grant.device, named) {
+        (Some(bound), Some(named)) if *bound != named => Err(unknown_device()),
+        (Some(bound), _) => Ok(Some(bound.clone())),
+        (None, named) => Ok(named),
     }
 }
 
@@ -99,10 +107,7 @@ fn device(route: &Route, headers: &HeaderMap) -> Result<Option<DeviceName>, Faul
         .to_str()
         .ok()
         .and_then(|name| DeviceName::parse(name).ok());
-    let named = named.ok_or_else(|| {
-        let message = "no device of this name is connected for this user";
-        Fault::new(Kind::RouteUnknown, Origin::Caller, message).retry_safe()
-    })?;
+    let named = named.ok_or_else(unknown_device)?;
     match &route.device {
         Some(in_path) if *in_path != named => Err(invalid(
             "two different devices: in the path and in `x-c2l-device`",

@@ -7,7 +7,11 @@ use http::{HeaderValue, Method, Response, header, request};
 
 use crate::{
     Relay,
-    gateway::{body::GatewayBody, route::Route},
+    gateway::{
+        body::GatewayBody,
+        headers::{NO_REFERRER, NO_STORE, NOSNIFF},
+        route::Route,
+    },
     status,
 };
 
@@ -99,15 +103,9 @@ fn text(body: String, content_type: &'static str) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::text(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),

@@ -9,8 +9,8 @@ use http::{Method, uri::PathAndQuery};
 
 use crate::error::{Dialect, invalid};
 
-/// Most bytes of a request target (RFC 9110 §15.5.15 answers longer ones with 414; the parser here stops first).
-pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
+/// Most bytes of a path. With its query it is part of the head, whose limit the HTTP library keeps.
+const MAX_PATH_BYTES: usize = 16 * 1024;
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -97,11 +97,17 @@ impl Route {
     }
 }
 
-/// A path for the log: never a credential.
+/// A path for the log: never a credential, also where somebody has put one into the wrong place.
 pub(crate) fn redact(path: &str) -> String {
     let mut segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
-    if segments.first() == Some(&"k") && segments.len() > 1 {
-        segments[1] = "…";
+    let mut is_after_prefix = false;
+    for segment in &mut segments {
+        let is_prefix = segment.eq_ignore_ascii_case("k") || segment.eq_ignore_ascii_case("%6b");
+        // A JWT has two dots, a key its prefix; an encoded slash glues what was several segments.
+        if is_after_prefix || segment.matches('.').count() >= 2 || segment.contains("c2l_") {
+            *segment = "…";
+        }
+        is_after_prefix = is_prefix;
     }
     segments.truncate(8);
     let mut shown = format!("/{}", segments.join("/"));
@@ -121,7 +127,7 @@ fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fault> {
 
 /// Refuses what two parsers could read differently (RFC 3986 §6.2, RFC 9110 §4.2.3).
 fn check(path: &str) -> Result<(), Fault> {
-    if path.len() > MAX_TARGET_BYTES {
+    if path.len() > MAX_PATH_BYTES {
         return Err(invalid("the path is too long"));
     }
     if !path.starts_with('/') {
@@ -218,7 +224,7 @@ fn unknown() -> Fault {
     .retry_safe()
 }
 
-fn unknown_device() -> Fault {
+pub(crate) fn unknown_device() -> Fault {
     Fault::new(
         Kind::RouteUnknown,
         Origin::Caller,
@@ -320,6 +326,22 @@ mod tests {
     fn ops_02_a_credential_is_never_in_what_is_logged() {
         assert_eq!(redact("/k/a.b.c/api/chat"), "/k/…/api/chat");
         assert_eq!(redact("//k//a.b.c/api"), "/k/…/api");
+        // Where none belongs, and nothing is served.
+        for path in [
+            "/K/secret",
+            "/%6B/secret",
+            "/%6b/secret",
+            "/v1/k/secret/chat",
+            "/d/laptop/k/secret/api",
+            "/relay/k/secret",
+            "/api/k%2Fse.cr.secret",
+            "/se.cr.secret/api/chat",
+            "/api/c2l_secret",
+            "/k/k/secret",
+        ] {
+            assert!(!redact(path).contains("secret"), "{path}");
+        }
+        assert_eq!(redact("/v1/models/qwen3%3A0.6b"), "/v1/models/qwen3%3A0.6b");
     }
 
     #[test]

@@ -35,8 +35,7 @@ pub(crate) fn routes(
     let status = StatusServer::new(
         Arc::clone(&config.verifier),
         Arc::clone(registry),
-        server.life().tracker.clone(),
-        server.life().closing.clone(),
+        server.life(),
     );
     let max_bytes = config.tunnel.max_message_bytes as usize;
     let tunnel = TunnelServiceServer::new(server)

@@ -188,7 +188,7 @@ impl Driver {
                 Control::Hello(hello) => self.greet(*hello)?,
                 Control::TokenRenewal(token) => self.renew(&token.0, expiry),
                 Control::GoAway { message, .. } => {
-                    tracing::info!(message, "the agent is leaving");
+                    tracing::info!(reason = message, "the agent is leaving");
                     self.terms.registry.changed();
                 }
                 Control::Welcome(_) | Control::Heartbeat { .. } | Control::TokenState { .. } => {}

@@ -245,7 +245,7 @@ fn what_a_closed_session_says_blames_the_right_one() {
         (CloseReason::PeerSilent(BEAT), Kind::AgentLost),
         (CloseReason::Replaced, Kind::AgentLost),
         (CloseReason::NoGreeting(BEAT), Kind::AgentLost),
-        (CloseReason::TokenExpired, Kind::Unauthenticated),
+        (CloseReason::TokenExpired, Kind::AgentLost),
         (CloseReason::Drained, Kind::Draining),
         (
             CloseReason::Protocol(ProtocolError::NotReading),

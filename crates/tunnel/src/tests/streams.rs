@@ -56,6 +56,34 @@ fn an_exchange_passes_whole_and_is_forgotten_by_the_agent() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_reset_behind_what_there_was_of_it() {
+    let mut peer = Peer::of_agent(Limits::default());
+    peer.say(vec![(1, request_frame(false)), (1, end())])
+        .expect("fine");
+    let handle = peer.accept();
+    handle.answer(answer(false)).expect("fine");
+    peer.send(&handle, 3).expect("room");
+    handle.break_off(upstream_failed());
+    assert!(peer.send(&handle, 3).is_err());
+    drop(handle);
+    peer.assert_frames(&["1:response head", "1:body 3", "1:reset upstream_failed"]);
+    assert_eq!(peer.link.active_streams(), 0);
+}
+
+#[test]
+fn an_answer_that_breaks_off_with_nothing_queued_is_reset_at_once() {
+    let mut peer = Peer::of_agent(Limits::default());
+    peer.say(vec![(1, request_frame(false)), (1, end())])
+        .expect("fine");
+    let handle = peer.accept();
+    handle.break_off(upstream_failed());
+    peer.assert_frames(&["1:reset upstream_failed"]);
+    drop(handle);
+    peer.assert_frames(&[]);
+    assert_eq!(peer.link.active_streams(), 0);
+}
+
+#[test]
 fn an_answer_may_begin_and_end_before_the_request_has() {
     let mut peer = Peer::of_relay(Limits::default());
     let handle = peer.open(false);

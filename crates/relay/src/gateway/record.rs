@@ -1,0 +1,142 @@
+//! What is logged and counted of an exchange, once, whichever way it ends.
+//!
+//! Invariant: a record is written when it is dropped, so a caller who left, or a defect of ours, cannot pass unsaid.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use c2l_tunnel::{Fault, Kind, Origin};
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::metrics::Metrics;
+
+/// What is logged when the exchange ends.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) request_id: String,
+    pub(crate) user: String,
+    pub(crate) device: String,
+    pub(crate) method: http::Method,
+    pub(crate) route: String,
+    pub(crate) started: Instant,
+    pub(crate) metrics: Arc<Metrics>,
+    status: Option<StatusCode>,
+    first_byte: Option<Duration>,
+    pub(crate) bytes_toward_upstream: u64,
+    pub(crate) bytes_toward_caller: u64,
+    outcome: Option<Result<(), (Kind, Origin)>>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        request_id: String,
+        method: http::Method,
+        route: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            request_id,
+            user: String::new(),
+            device: String::new(),
+            method,
+            route,
+            started: Instant::now(),
+            metrics,
+            status: None,
+            first_byte: None,
+            bytes_toward_upstream: 0,
+            bytes_toward_caller: 0,
+            outcome: None,
+        }
+    }
+
+    /// The answer has begun.
+    pub(crate) fn begin(&mut self, status: StatusCode) {
+        self.first_byte = Some(self.started.elapsed());
+        self.status = Some(status);
+    }
+
+    /// The relay answered by itself, with this status.
+    pub(crate) fn end_with(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.complete();
+    }
+
+    /// The answer is whole; what comes after that changes nothing.
+    pub(crate) fn complete(&mut self) {
+        self.outcome.get_or_insert(Ok(()));
+    }
+
+    /// This is what the caller is told, instead of an answer or in the middle of one. What comes after changes nothing.
+    pub(crate) fn fail(&mut self, fault: &Fault) {
+        self.outcome.get_or_insert(Err((fault.kind, fault.origin)));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // Dropped before anyone said how it ended: by a panic of ours, else by a caller who left.
+        let unsaid = if std::thread::panicking() {
+            (Kind::Internal, Origin::Relay)
+        } else {
+            (Kind::CallerGone, Origin::Caller)
+        };
+        let outcome = self.outcome.unwrap_or(Err(unsaid));
+        let metrics = &self.metrics;
+        metrics
+            .bytes_toward_upstream
+            .fetch_add(self.bytes_toward_upstream, Ordering::Relaxed);
+        metrics
+            .bytes_toward_caller
+            .fetch_add(self.bytes_toward_caller, Ordering::Relaxed);
+        let (name, origin) = match outcome {
+            Ok(()) => {
+                metrics.exchanges_whole.fetch_add(1, Ordering::Relaxed);
+                ("whole", "")
+            }
+            Err((kind, origin)) => {
+                metrics.count_fault(kind);
+                (kind.as_str(), origin.as_str())
+            }
+        };
+        // What went well, or wrong at the caller's, is of interest one by one only to who debugs.
+        let is_notable = outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
+        let level = if is_notable {
+            Level::INFO
+        } else {
+            Level::DEBUG
+        };
+        event_at!(
+            level,
+            request_id = %self.request_id,
+            user = %self.user,
+            device = %self.device,
+            method = %self.method,
+            route = %self.route,
+            status = self.status.map_or(0, |status| status.as_u16()),
+            outcome = name,
+            origin,
+            bytes_toward_upstream = self.bytes_toward_upstream,
+            bytes_toward_caller = self.bytes_toward_caller,
+            first_byte_ms = self.first_byte.map(milliseconds),
+            duration_ms = milliseconds(self.started.elapsed()),
+            "exchange ended"
+        );
+    }
+}
+
+/// An event whose level is known only when it happens; the macros of `tracing` want a constant.
+macro_rules! event_at {
+    ($level:expr, $($fields:tt)*) => {
+        if $level == Level::INFO { tracing::info!($($fields)*) } else { tracing::debug!($($fields)*) }
+    };
+}
+use event_at;
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

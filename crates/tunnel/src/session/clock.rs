@@ -1,0 +1,149 @@
+//! Time: heartbeats, silence, the limits of streams, the end of a grace.
+//!
+//! Invariant: nothing here looks at a clock; the moment is an argument, and the next one worth a look is the answer.
+
+use super::*;
+
+/// Intervals of silence after which the peer counts as gone.
+const SILENT_INTERVALS: u32 = 2;
+
+impl Session {
+    /// Does what is due: heartbeats, time limits, the end of a grace. Returns when to call again; `None` when closed.
+    /// The waker is called when that moment moves closer or the session closes.
+    pub fn tick(&mut self, now: Instant, waker: &Waker) -> Option<Instant> {
+        let silent_after = self.liveness.interval.saturating_mul(SILENT_INTERVALS);
+        let silent_at = after(self.liveness.heard_at, silent_after);
+        match self.phase {
+            Phase::Closed(_) => return None,
+            Phase::Greeting { until } if now >= until => {
+                let since = until.saturating_duration_since(self.liveness.heard_at);
+                self.close(CloseReason::NoGreeting(since));
+                return None;
+            }
+            Phase::Draining { until, .. } if now >= until => {
+                self.close(CloseReason::Drained);
+                return None;
+            }
+            Phase::Greeting { until } => {
+                self.driver = Some(waker.clone());
+                self.wake_at = until;
+                return Some(until);
+            }
+            Phase::Open | Phase::Draining { .. } => {}
+        }
+        if now >= silent_at {
+            self.close(CloseReason::PeerSilent(silent_after));
+            return None;
+        }
+        if now >= self.liveness.next_beat_at {
+            self.beat(now);
+        }
+        let mut next = self.liveness.next_beat_at.min(silent_at);
+        if let Phase::Draining { until, .. } = self.phase {
+            next = next.min(until);
+        }
+        if let Some(limits) = self.stream_limits {
+            next = next.min(self.expire_streams(&limits, now).unwrap_or(next));
+            if matches!(self.phase, Phase::Closed(_)) {
+                return None; // the resets of those that expired were too many
+            }
+        }
+        self.driver = Some(waker.clone());
+        self.wake_at = next;
+        Some(next)
+    }
+
+    fn beat(&mut self, now: Instant) {
+        self.liveness.next_beat_at = after(now, self.liveness.interval);
+        if self.streams.is_empty() {
+            self.streams.shrink_to_fit(); // an idle session does not keep what a busy one needed
+        }
+        let is_waiting = self
+            .control
+            .iter()
+            .any(|control| matches!(control, Control::Heartbeat { .. }));
+        if !is_waiting {
+            self.liveness.sent += 1;
+            let beat = Control::Heartbeat {
+                sequence: self.liveness.sent,
+                acknowledged: self.liveness.heard,
+            };
+            self.say(beat);
+        }
+    }
+
+    /// Fails the streams whose time is up; returns when the next one's is.
+    fn expire_streams(&mut self, limits: &StreamLimits, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut expired = Vec::new();
+        for (id, stream) in &self.streams {
+            if stream.is_over() && stream.incoming.body.is_empty() {
+                continue;
+            }
+            let limit = match stream.incoming.state {
+                Direction::Head => limits.first_byte,
+                Direction::Body | Direction::Ended => limits.gap,
+            };
+            let due = after(stream.moved_at, limit);
+            if due <= now {
+                expired.push((*id, limit));
+            } else {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        for (id, limit) in expired {
+            self.expire(id, limit);
+        }
+        next
+    }
+
+    fn expire(&mut self, id: StreamId, limit: Duration) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let fault = timeout_fault(stream, limit);
+        let is_known = stream.outgoing.is_head_written && !stream.is_over();
+        // What waits for a caller who does not read is given up, too: it would be kept for nobody. An answer that had
+        // arrived whole is torn by that, and must not look whole to its consumer.
+        if !stream.incoming.body.is_empty() {
+            stream.incoming.state = Direction::Body;
+            stream.incoming.body.clear();
+        }
+        let is_detached = stream.is_detached;
+        stream.fail(fault.clone());
+        if is_known {
+            self.queue_reset(id, fault);
+        }
+        if is_detached {
+            self.forget(id);
+        }
+    }
+}
+
+fn timeout_fault(stream: &Stream, limit: Duration) -> Fault {
+    let awaits_upload = stream.outgoing.state == Direction::Body
+        && stream.outgoing.body.is_empty()
+        && stream.capacity() > 0;
+    match stream.incoming.state {
+        Direction::Head if awaits_upload => Fault::new(
+            Kind::Timeout,
+            Origin::Caller,
+            format!("the request body did not move for {limit:?} (limit: first byte)"),
+        ),
+        Direction::Head => Fault::new(
+            Kind::Timeout,
+            Origin::Upstream,
+            format!("no answer within {limit:?} (limit: first byte)"),
+        ),
+        Direction::Body | Direction::Ended if !stream.incoming.body.is_empty() => Fault::new(
+            Kind::Timeout,
+            Origin::Caller,
+            format!("the caller did not read for {limit:?} (limit: gap)"),
+        ),
+        Direction::Body | Direction::Ended => Fault::new(
+            Kind::Timeout,
+            Origin::Upstream,
+            format!("the answer fell silent for {limit:?} (limit: gap)"),
+        ),
+    }
+}

@@ -1,0 +1,345 @@
+//! A session: its streams, whose turn it is to write, heartbeats, time limits, and how it ends.
+//!
+//! ```text
+//!            welcome                 go-away, either way            no streams left, or grace over
+//! Greeting ───────────▶ Open ─────────────────────────▶ Draining ───────────────────────────────▶ Closed
+//!    │                   │                                  │                                       ▲
+//!    └───────────────────┴──────────────────────────────────┴── connection lost, peer silent, ──────┘
+//!                                                               protocol broken, replaced, token expired
+//! ```
+//!
+//! Invariant: whatever the peer sends, the answer is a state or a [`ProtocolError`]; never a panic, and never more
+//! memory than streams × (window + send buffer). The agent's `Connecting` is a state of its supervisor, which has no
+//! session yet.
+//!
+//! Read next: `receive` (from the peer), `transmit` (toward the peer), `clock` (what is due), `streams` (from this side).
+
+mod clock;
+mod receive;
+mod streams;
+mod transmit;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::{
+    error::{CloseReason, Fault, Kind, Origin, ProtocolError},
+    frame::{Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, StreamId, Welcome},
+    stream::{Direction, Stream, fault_of_close, not_sending},
+    wire,
+};
+
+/// Most stream frames in one batch; the last turn may go beyond by what it holds.
+const MAX_BATCH_FRAMES: usize = 256;
+/// Longer waits than this are this long: a limit that means "never" must not overflow a clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Which end of the tunnel this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Opens streams.
+    Relay,
+    /// Answers them.
+    Agent,
+}
+
+/// Time limits of a stream. The relay keeps them; the agent has none of its own here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// From the last sign of life of the request to the head of the answer. Upload progress is a sign of life.
+    pub first_byte: Duration,
+    /// Between two movements once the answer has begun.
+    pub gap: Duration,
+}
+
+/// What a session is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Which end this is.
+    pub side: Side,
+    /// Bounds; an agent takes over those of the relay's welcome.
+    pub limits: Limits,
+    /// How long the greeting may take.
+    pub greeting_timeout: Duration,
+    /// How often something is said; an agent takes over that of the relay's welcome.
+    pub heartbeat_interval: Duration,
+    /// Time limits of streams, if this side keeps them.
+    pub stream_limits: Option<StreamLimits>,
+}
+
+/// Where a session stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Hello and welcome have not both passed.
+    Greeting {
+        /// When this must be over.
+        until: Instant,
+    },
+    /// Streams may be opened.
+    Open,
+    /// No new streams; running ones go on.
+    Draining {
+        /// When what still runs is cut.
+        until: Instant,
+        /// True when the peer asked for it: then the session ends as soon as no stream is left.
+        is_asked_by_peer: bool,
+    },
+    /// Over.
+    Closed(CloseReason),
+}
+
+#[derive(Debug)]
+struct Liveness {
+    interval: Duration,
+    next_beat_at: Instant,
+    heard_at: Instant,
+    sent: u64,
+    heard: u64,
+}
+
+/// One authenticated connection between an agent and its relay, as one side sees it.
+#[derive(Debug)]
+pub struct Session {
+    side: Side,
+    phase: Phase,
+    limits: Limits,
+    stream_limits: Option<StreamLimits>,
+    liveness: Liveness,
+    streams: HashMap<StreamId, Stream>,
+    /// The highest id minted (relay) or seen (agent).
+    newest: u64,
+    opened_total: u64,
+    is_hello_heard: bool,
+    control: VecDeque<Control>,
+    /// Waits until every head that is queued has been written: a peer with no streams left closes on it.
+    go_away: Option<Control>,
+    windows: VecDeque<StreamId>,
+    resets: VecDeque<(StreamId, Fault)>,
+    /// Streams with little to say, which pass those in `turns`.
+    small_turns: VecDeque<StreamId>,
+    turns: VecDeque<StreamId>,
+    arrivals: VecDeque<(StreamId, Box<RequestHead>)>,
+    wake_at: Instant,
+    writer: Option<Waker>,
+    acceptor: Option<Waker>,
+    driver: Option<Waker>,
+}
+
+impl Session {
+    /// One end of a session, in its greeting.
+    #[must_use]
+    pub fn new(settings: &Settings, now: Instant) -> Self {
+        Self {
+            side: settings.side,
+            phase: Phase::Greeting {
+                until: after(now, settings.greeting_timeout),
+            },
+            limits: settings.limits,
+            stream_limits: settings.stream_limits,
+            liveness: Liveness {
+                interval: settings.heartbeat_interval,
+                next_beat_at: after(now, settings.heartbeat_interval),
+                heard_at: now,
+                sent: 0,
+                heard: 0,
+            },
+            streams: HashMap::new(),
+            newest: 0,
+            opened_total: 0,
+            is_hello_heard: false,
+            control: VecDeque::new(),
+            go_away: None,
+            windows: VecDeque::new(),
+            resets: VecDeque::new(),
+            small_turns: VecDeque::new(),
+            turns: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            wake_at: now,
+            writer: None,
+            acceptor: None,
+            driver: None,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Streams under way.
+    #[must_use]
+    pub fn active_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Streams opened since the session began.
+    #[must_use]
+    pub fn total_streams(&self) -> u64 {
+        self.opened_total
+    }
+
+    /// Body bytes that wait here, received and not taken, or to be sent and not written; for gauges. At most
+    /// streams × (window + send buffer), whatever the peer does.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let streams = self.streams.values();
+        streams
+            .map(|stream| stream.incoming.body.bytes() + stream.outgoing.body.bytes())
+            .sum()
+    }
+
+    // ---- greeting, go-away, end
+
+    /// Says hello; the agent's first word.
+    pub fn say_hello(&mut self, hello: Hello) {
+        self.say(Control::Hello(Box::new(hello)));
+    }
+
+    /// Accepts the agent: the session is open, and both sides keep to what the welcome says. A session that is past
+    /// its greeting stays as it is.
+    pub fn welcome(&mut self, welcome: Welcome, now: Instant) {
+        if matches!(self.phase, Phase::Greeting { .. }) {
+            self.keep_to(&welcome, now);
+            self.say(Control::Welcome(Box::new(welcome)));
+        }
+    }
+
+    fn keep_to(&mut self, welcome: &Welcome, now: Instant) {
+        self.phase = Phase::Open;
+        self.limits = welcome.limits;
+        self.liveness.interval = welcome.heartbeat_interval;
+        self.liveness.next_beat_at = after(now, welcome.heartbeat_interval);
+        self.wake_driver();
+    }
+
+    /// Sends a fresh token to the relay. Does nothing before the welcome, when there is nothing to renew yet.
+    pub fn renew_token(&mut self, token: crate::frame::SecretToken) {
+        if matches!(self.phase, Phase::Open | Phase::Draining { .. }) {
+            self.control
+                .retain(|control| !matches!(control, Control::TokenRenewal(_)));
+            self.say(Control::TokenRenewal(token));
+        }
+    }
+
+    /// Says what became of a renewal; the relay's side.
+    pub fn answer_renewal(&mut self, is_accepted: bool, holds: Duration, message: &str) {
+        if matches!(self.phase, Phase::Open | Phase::Draining { .. }) {
+            self.control
+                .retain(|control| !matches!(control, Control::TokenState { .. }));
+            self.say(Control::TokenState {
+                is_accepted,
+                holds,
+                message: message.to_owned(),
+            });
+        }
+    }
+
+    /// Asks for no new streams. Running ones have until the grace is over; then the session is closed as drained.
+    /// Where it drains already, the shorter grace holds.
+    pub fn go_away(&mut self, message: &str, grace: Duration, now: Instant) {
+        match self.phase {
+            Phase::Open => {
+                self.drain(after(now, grace), false);
+                self.go_away = Some(Control::GoAway {
+                    message: message.to_owned(),
+                    grace,
+                });
+                self.wake_writer();
+            }
+            Phase::Draining { .. } => self.drain(after(now, grace), false),
+            Phase::Greeting { .. } => self.close(CloseReason::Drained),
+            Phase::Closed(_) => {}
+        }
+    }
+
+    /// No new streams from here on. Neither side can stretch the grace that the other has set.
+    fn drain(&mut self, until: Instant, by_peer: bool) {
+        self.phase = match self.phase {
+            Phase::Draining {
+                until: set,
+                is_asked_by_peer,
+            } => Phase::Draining {
+                until: until.min(set),
+                is_asked_by_peer: is_asked_by_peer || by_peer,
+            },
+            Phase::Greeting { .. } | Phase::Open | Phase::Closed(_) => Phase::Draining {
+                until,
+                is_asked_by_peer: by_peer,
+            },
+        };
+        self.wake_driver();
+    }
+
+    /// Ends the session: every stream fails with what the reason means, and nothing more is sent.
+    pub fn close(&mut self, reason: CloseReason) {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        for stream in self.streams.values_mut() {
+            if !stream.is_over() {
+                let fault = fault_of_close(&reason, stream.outgoing.is_head_written);
+                stream.fail(fault);
+            }
+        }
+        self.streams.retain(|_, stream| !stream.is_detached);
+        for (id, _) in self.arrivals.drain(..) {
+            self.streams.remove(&id); // nobody holds a handle that would release it
+        }
+        self.phase = Phase::Closed(reason);
+        self.control.clear();
+        self.go_away = None;
+        self.windows.clear();
+        self.resets.clear();
+        self.small_turns.clear();
+        self.turns.clear();
+        self.wake_writer();
+        self.wake_driver();
+        if let Some(waker) = self.acceptor.take() {
+            waker.wake();
+        }
+    }
+
+    fn end_if_drained(&mut self) {
+        let is_asked = matches!(
+            self.phase,
+            Phase::Draining {
+                is_asked_by_peer: true,
+                ..
+            }
+        );
+        if is_asked && self.streams.is_empty() && self.resets.is_empty() {
+            self.close(CloseReason::Drained);
+        }
+    }
+
+    // ---- wakers
+
+    fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_driver_before(&mut self, due: Option<Instant>) {
+        if due.is_some_and(|due| due < self.wake_at) {
+            self.wake_driver();
+        }
+    }
+}
+
+fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(LONGEST_WAIT)
+}

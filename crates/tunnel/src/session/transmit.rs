@@ -1,0 +1,180 @@
+//! Toward the peer: what goes into the next message, and whose turn it is.
+//!
+//! Invariant: a batch holds what is ready and waits for nothing; control frames stand first, then resets and credit, then
+//! streams in turn, those with little to say before bulk.
+
+use super::{streams::request_unread, *};
+
+/// Most body bytes of one stream in one turn.
+const MAX_TURN_BODY_BYTES: usize = 64 * 1024;
+/// Most body bytes in one batch: two full turns, so that a token never waits behind more than that. Heads count, too,
+/// which keeps a message far below the smallest limit that a welcome may set on it ([`wire::MIN_MESSAGE_BYTES`]).
+const MAX_BATCH_BODY_BYTES: usize = 2 * MAX_TURN_BODY_BYTES;
+
+impl Session {
+    /// Everything that is ready now, or `None` when the session is closed. Never waits to fill a batch.
+    pub fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return Poll::Ready(None);
+        }
+        let batch = self.next_batch();
+        if batch.is_empty() {
+            self.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.end_if_drained();
+        Poll::Ready(Some(batch))
+    }
+
+    /// Control frames first, then resets and credit, then streams in turn.
+    fn next_batch(&mut self) -> Batch {
+        let mut batch = Batch {
+            control: self.control.drain(..).collect(),
+            frames: Vec::new(),
+        };
+        let room = MAX_BATCH_FRAMES.min(self.resets.len());
+        for (id, fault) in self.resets.drain(..room) {
+            batch.frames.push((id, Frame::Reset(fault)));
+        }
+        self.write_windows(&mut batch.frames);
+        let turn_bytes = self.turn_bytes();
+        let mut written = 0;
+        while (written == 0 || written + turn_bytes <= MAX_BATCH_BODY_BYTES)
+            && batch.frames.len() < MAX_BATCH_FRAMES
+        {
+            let Some(id) = self.next_turn(written, batch.frames.len()) else {
+                break;
+            };
+            written += self.write_turn(id, &mut batch.frames);
+        }
+        if self.go_away.is_some() && !self.streams.values().any(|s| s.outgoing.head.is_some()) {
+            batch.control.extend(self.go_away.take());
+        }
+        batch
+    }
+
+    fn write_windows(&mut self, frames: &mut Vec<(StreamId, Frame)>) {
+        let most = frames.len() + MAX_BATCH_FRAMES;
+        while frames.len() < most
+            && let Some(id) = self.windows.pop_front()
+        {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            stream.is_window_due = false;
+            if let Some(credit_bytes) = stream.credit_due() {
+                frames.push((id, Frame::Window(credit_bytes)));
+            }
+        }
+    }
+
+    /// Most body bytes of one stream in one turn.
+    fn turn_bytes(&self) -> usize {
+        MAX_TURN_BODY_BYTES.min(self.limits.max_body_frame_bytes as usize)
+    }
+
+    /// Whose turn it is. A stream with little to say passes those in the middle of a bulk transfer, so that a token
+    /// waits for the batch on the line and not for a turn of every download; half of each batch is kept for the rest.
+    /// Heads never leave the small turns before they are written: ids must reach the peer in order.
+    fn next_turn(&mut self, written: usize, frames: usize) -> Option<StreamId> {
+        if written >= MAX_BATCH_BODY_BYTES / 2 || frames >= MAX_BATCH_FRAMES / 2 {
+            let next = self.turns.pop_front();
+            return next.or_else(|| self.small_turns.pop_front());
+        }
+        while let Some(id) = self.small_turns.pop_front() {
+            match self.streams.get(&id) {
+                Some(stream) if stream.outgoing.is_bulk() && stream.outgoing.head.is_none() => {
+                    self.turns.push_back(id); // it has grown meanwhile
+                }
+                Some(_) => return Some(id),
+                None => {}
+            }
+        }
+        self.turns.pop_front()
+    }
+
+    /// One stream's turn: at most one full piece of body, so that streams share the line byte by byte. Returns the
+    /// bytes that it takes up in the batch, fields included.
+    fn write_turn(&mut self, id: StreamId, frames: &mut Vec<(StreamId, Frame)>) -> usize {
+        let mut limit = self.turn_bytes();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return 0;
+        };
+        stream.is_in_turn = false;
+        let mut field_bytes = 0;
+        if std::mem::take(&mut stream.outgoing.wants_continue) {
+            frames.push((id, Frame::Continue));
+        }
+        if let Some(head) = stream.outgoing.head.take() {
+            stream.outgoing.is_head_written = true;
+            field_bytes += wire::field_bytes(&head);
+            frames.push((id, head));
+            if stream.outgoing.is_bulk() {
+                limit = 0; // the head had a small turn; the body waits for one of its own
+            }
+        }
+        let mut written = 0;
+        while let Some(piece) = stream.outgoing.body.pop(limit - written) {
+            written += piece.len();
+            frames.push((id, Frame::Body(piece)));
+        }
+        if stream.outgoing.body.is_empty()
+            && let Some(trailers) = stream.outgoing.end.take()
+        {
+            let end = Frame::End(trailers);
+            field_bytes += wire::field_bytes(&end);
+            frames.push((id, end));
+        }
+        if stream.outgoing.body.is_empty()
+            && let Some(fault) = stream.outgoing.broken.take()
+        {
+            stream.fail(fault.clone());
+            frames.push((id, Frame::Reset(fault)));
+        }
+        if written > 0 {
+            stream.wake_writer(); // there is room again
+        }
+        if stream.has_output() {
+            stream.is_in_turn = true;
+            self.turns.push_back(id);
+        } else if stream.is_detached {
+            match self.side {
+                _ if stream.is_over() => self.forget(id),
+                Side::Agent => {
+                    frames.push((id, Frame::Reset(request_unread())));
+                    self.forget(id);
+                }
+                Side::Relay => {} // the end of the answer is still awaited
+            }
+        }
+        written + field_bytes
+    }
+
+    pub(super) fn take_turn(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.is_in_turn
+        {
+            stream.is_in_turn = true;
+            let lane = match stream.outgoing.is_bulk() {
+                true => &mut self.turns,
+                false => &mut self.small_turns,
+            };
+            lane.push_back(id);
+        }
+        self.wake_writer();
+    }
+
+    pub(super) fn say(&mut self, control: Control) {
+        self.control.push_back(control);
+        self.wake_writer();
+    }
+
+    pub(super) fn queue_reset(&mut self, id: StreamId, fault: Fault) {
+        self.resets.push_back((id, fault));
+        self.wake_writer();
+        // Each reset answers something of the peer's. One who keeps asking and never reads is not a peer.
+        if self.resets.len() > 4 * self.limits.max_concurrent_streams as usize {
+            self.close(CloseReason::Protocol(ProtocolError::NotReading));
+        }
+    }
+}
