@@ -5,3 +5,4 @@
 pub mod choices;
 pub mod hostile;
 pub mod pair;
+pub mod strangers;

@@ -1,0 +1,48 @@
+//! What a stranger reaches before anybody knows who they are: the token verifier, and the bytes of a bridge.
+
+use std::{
+    io::Cursor,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use c2l_auth::{Kind, SigningKey, Verifier};
+use c2l_bridge::{ByteStream, MAX_MESSAGE_BYTES, Role};
+use tokio::io::{AsyncReadExt as _, join, sink};
+
+/// Any text as a credential: it is refused, since nobody can sign without the key, and nothing panics.
+///
+/// # Panics
+/// When a credential that nobody signed is taken.
+pub fn token(data: &[u8]) {
+    static VERIFIER: OnceLock<Verifier> = OnceLock::new();
+    let verifier = VERIFIER.get_or_init(|| {
+        let key = SigningKey::ephemeral().expect("random numbers");
+        Verifier::new(vec![key.issuer()]).expect("a valid issuer")
+    });
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let credential = String::from_utf8_lossy(data);
+    for kind in Kind::ALL {
+        assert!(verifier.verify(&credential, kind, now).is_err());
+    }
+}
+
+/// Any bytes as what an agent sends behind its upgrade: they end in bytes or in an error, and never in more bytes than
+/// were sent.
+///
+/// # Panics
+/// When more comes out than went in.
+pub fn bridge(data: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(async {
+        for role in [Role::Server, Role::Client] {
+            let connection = join(Cursor::new(data.to_vec()), sink());
+            let mut stream = ByteStream::new(connection, role);
+            let mut read = Vec::new();
+            // An error is a fine answer to garbage.
+            drop(stream.read_to_end(&mut read).await);
+            assert!(read.len() <= data.len().max(MAX_MESSAGE_BYTES));
+        }
+    });
+}
