@@ -189,3 +189,26 @@ fn quoted(said: &str) -> String {
         format!(": \"{said}\"")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_with_tls_says_what_to_do() {
+        let said = |error: rustls::Error| {
+            DialError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+        };
+        let clear_text = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert!(said(clear_text).contains("does not speak TLS"));
+        let of = rustls::Error::InvalidCertificate;
+        for (error, part) in [
+            (rustls::CertificateError::UnknownIssuer, "--ca-file"),
+            (rustls::CertificateError::Expired, "clock"),
+            (rustls::CertificateError::NotValidForName, "another name"),
+        ] {
+            let sentence = said(of(error));
+            assert!(sentence.contains(part), "{sentence}");
+        }
+    }
+}

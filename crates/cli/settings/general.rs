@@ -170,6 +170,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bare_level_that_is_none_is_a_mistake_and_a_bare_debug_is_ours_alone() {
+        for text in ["verbose", "c2l", "debugg"] {
+            assert!(filter(text).is_err(), "{text:?}");
+        }
+        for text in ["error", "info", "trace", "off", "h2=debug,c2l=trace"] {
+            assert!(filter(text).is_ok(), "{text:?}");
+        }
+        let shown = filter("debug").unwrap().to_string();
+        let mut directives: Vec<_> = shown.split(',').collect();
+        directives.sort_unstable();
+        assert_eq!(directives, ["c2l=debug", "warn"]);
+    }
+
+    #[test]
     fn any_host_name_becomes_a_device_name() {
         for (host, name) in [
             ("desk.home", "desk.home"),

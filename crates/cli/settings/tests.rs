@@ -71,6 +71,29 @@ fn flags_over_environment_over_file_over_default() {
 }
 
 #[test]
+fn limits_that_no_agent_would_accept_are_a_mistake_of_the_relay() {
+    for (flag, text) in [
+        ("initial-window-bytes", "64MiB"),
+        ("heartbeat-interval", "1h"),
+        ("max-concurrent-streams", "100000"),
+    ] {
+        let found = mistakes(
+            &relay::TABLE,
+            relay::read,
+            &Given {
+                flags: &[(flag, text)],
+                environment: &[],
+                file: "",
+            },
+        );
+        let is_said = found
+            .iter()
+            .any(|mistake| mistake.contains("not one that agents accept"));
+        assert!(is_said, "{flag}: {found:?}");
+    }
+}
+
+#[test]
 fn every_mistake_is_reported_at_once() {
     let found = mistakes(
         &relay::TABLE,

@@ -37,6 +37,17 @@ fn the_last_reset_is_written_before_a_drained_session_ends() {
 }
 
 #[test]
+fn a_go_away_that_is_said_again_is_told_once() {
+    let mut peer = Peer::of_relay(Limits::default());
+    let handle = peer.open(true);
+    assert_eq!(peer.control(go_away(LONG)).expect("fine"), [go_away(LONG)]);
+    for _ in 0..3 {
+        assert_eq!(peer.control(go_away(LONG)).expect("fine"), []);
+    }
+    drop(handle);
+}
+
+#[test]
 fn a_side_with_nothing_under_way_ends_at_the_peers_go_away() {
     let mut peer = Peer::of_relay(Limits::default());
     peer.control(go_away(LONG)).expect("fine");
