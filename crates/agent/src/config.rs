@@ -81,6 +81,34 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
+    /// The defaults that stand beside the fields, for this relay and this device.
+    #[must_use]
+    pub fn new(relay: Uri, token: TokenSource, device_name: String, device_id: [u8; 16]) -> Self {
+        Self {
+            relay,
+            allow_insecure: false,
+            ca_file: None,
+            skip_verify: false,
+            client_certificate: None,
+            transport: Transport::Auto,
+            proxy: None,
+            token,
+            device_name,
+            device_id,
+            build: String::new(),
+            upstream: Uri::from_static("http://127.0.0.1:11434"),
+            allow_manage: false,
+            max_concurrent_requests: 256,
+            upstream_connect_timeout: Duration::from_secs(5),
+            load_grace: Duration::from_secs(300),
+            dial_timeout: Duration::from_secs(10),
+            drain_grace: Duration::from_secs(30),
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+            healthy_after: Duration::from_secs(60),
+        }
+    }
+
     /// Finds every mistake before the first socket is opened.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Vec::new();

@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "c2l-tunnel",
         ],
     ),
+    ("c2l-bench", &["c2l-agent", "c2l-auth"]), // agents by the thousand, each with a token of its own
     ("tidy", &[]),
 ];
 
@@ -56,7 +57,7 @@ const FOR_TESTS: &str = "c2l-testkit";
 
 /// Crates of others that only some of ours may use; dev-dependencies are free.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("anyhow", &["c2l"]),
+    ("anyhow", &["c2l", "c2l-bench"]),
     ("clap", &["c2l"]),
     ("clap_complete", &["c2l"]),
     ("directories", &["c2l"]),

@@ -1,0 +1,230 @@
+//! Chats: tokens at their pace, each with the moment it was made; alone, or beside something that fills the line.
+//!
+//! Invariant: tokens come in order and all of them, or the job fails.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use bytes::{Buf as _, BytesMut};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::requests::nanos_since;
+use crate::{
+    http1::{Connection, Target},
+    report::Samples,
+    wall_nanos,
+};
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Load {
+    chats: u32,
+    tokens: u64,
+    /// Between two tokens; 0: as fast as they go.
+    gap_us: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Mixed {
+    beside: Beside,
+    /// How many of those.
+    others: u32,
+    chats: Load,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Beside {
+    /// Downloads at full speed.
+    Downloads,
+    /// Answers whose readers take nothing after the first piece.
+    Stopped,
+}
+
+/// Bytes that a download must have moved before the line counts as full.
+const UNDER_WAY_BYTES: u64 = 256 * 1024;
+/// Longer than any run takes.
+const ENDLESS_BYTES: u64 = 1 << 40;
+
+/// What the chats of a run saw.
+#[derive(Debug, Default)]
+struct Seen {
+    delay: Samples,
+    first: Samples,
+    tokens: u64,
+}
+
+pub(super) async fn stream(target: &Target, load: &Load) -> anyhow::Result<Value> {
+    let began = Instant::now();
+    let seen = chat_all(target, load).await?;
+    Ok(summary(seen, began.elapsed().as_secs_f64()))
+}
+
+/// Chats beside others that are under way before the first chat begins and until the last has ended.
+pub(super) async fn mixed(target: &Target, load: &Mixed) -> anyhow::Result<Value> {
+    let moved = Rc::new(Cell::new(0));
+    let under_way = Rc::new(Semaphore::new(0));
+    let (over, is_over) = watch::channel(false);
+    let mut others = JoinSet::new();
+    for _ in 0..load.others {
+        let (target, beside) = (target.clone(), load.beside);
+        let (moved, under_way) = (Rc::clone(&moved), Rc::clone(&under_way));
+        let mut is_over = is_over.clone();
+        others.spawn_local(async move {
+            let transfer = other(&target, beside, &moved, &under_way);
+            tokio::select! {
+                result = transfer => result,
+                _ = is_over.changed() => Ok(()),
+            }
+        });
+    }
+    drop(is_over);
+    let all_under_way = under_way.acquire_many(load.others);
+    tokio::select! {
+        permits = all_under_way => permits?.forget(),
+        Some(ended) = others.join_next() => ended?.context("ended before it began")?,
+    }
+    let began = Instant::now();
+    moved.set(0);
+    let seen = chat_all(target, &load.chats).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let beside = super::per_second(moved.get(), seconds);
+    over.send_replace(true);
+    while let Some(ended) = others.join_next().await {
+        ended??;
+    }
+    let mut result = summary(seen, seconds);
+    result["beside_per_second"] = json!(beside);
+    Ok(result)
+}
+
+async fn other(
+    target: &Target,
+    beside: Beside,
+    moved: &Cell<u64>,
+    under_way: &Semaphore,
+) -> anyhow::Result<()> {
+    let mut connection = Connection::open(target).await?;
+    let asked = json!({"model": "bench", "bytes": ENDLESS_BYTES});
+    connection
+        .send(&target.post("/api/generate", &asked))
+        .await?;
+    ensure!(connection.head().await? == 200);
+    let (mut own, mut is_counted) = (0, false);
+    while let Some(piece) = connection.piece().await? {
+        own += piece.len() as u64;
+        moved.set(moved.get() + piece.len() as u64);
+        if !is_counted && (own >= UNDER_WAY_BYTES || beside == Beside::Stopped) {
+            is_counted = true;
+            under_way.add_permits(1);
+        }
+        if beside == Beside::Stopped {
+            std::future::pending::<()>().await;
+        }
+    }
+    anyhow::bail!("an endless answer ended")
+}
+
+async fn chat_all(target: &Target, load: &Load) -> anyhow::Result<Seen> {
+    let request = target.post(
+        "/api/chat",
+        &json!({"model": "bench", "tokens": load.tokens, "gap_us": load.gap_us}),
+    );
+    let mut chats = JoinSet::new();
+    for number in 0..load.chats {
+        let (target, request, load) = (target.clone(), request.clone(), load.clone());
+        chats.spawn_local(async move {
+            // Spread over one gap, so that the tokens of all do not fall on one moment.
+            let share = u64::from(number) * load.gap_us / u64::from(load.chats);
+            sleep(Duration::from_micros(share)).await;
+            chat(&target, &request, load.tokens).await
+        });
+    }
+    let mut all = Seen::default();
+    while let Some(seen) = chats.join_next().await {
+        let mut seen = seen??;
+        all.delay.append(&mut seen.delay);
+        all.first.append(&mut seen.first);
+        all.tokens += seen.tokens;
+    }
+    ensure!(
+        all.tokens == u64::from(load.chats) * load.tokens,
+        "{} tokens in all",
+        all.tokens
+    );
+    Ok(all)
+}
+
+async fn chat(target: &Target, request: &[u8], tokens: u64) -> anyhow::Result<Seen> {
+    let mut seen = Seen::default();
+    let began = Instant::now();
+    let mut connection = Connection::open(target).await?;
+    connection.send(request).await?;
+    let status = connection.head().await?;
+    ensure!(status == 200, "a chat was answered {status}");
+    let mut lines = BytesMut::new();
+    while let Some(piece) = connection.piece().await? {
+        let came = wall_nanos();
+        lines.extend_from_slice(&piece);
+        while let Some(end) = lines.iter().position(|&byte| byte == b'\n') {
+            let line = lines.split_to(end);
+            lines.advance(1);
+            let (number, made) = token(&line).context("a line that is no token")?;
+            ensure!(
+                number == seen.tokens,
+                "token {number} in place of {}",
+                seen.tokens
+            );
+            if number == 0 {
+                seen.first.push(nanos_since(began));
+            }
+            seen.delay.push(came.saturating_sub(made));
+            seen.tokens += 1;
+        }
+    }
+    ensure!(
+        seen.tokens == tokens && lines.is_empty(),
+        "{} tokens of {tokens}",
+        seen.tokens
+    );
+    Ok(seen)
+}
+
+/// The number of a token, and when it was made.
+fn token(line: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let number = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        rest[..end].parse().ok()
+    };
+    Some((number("\"n\":")?, number("\"at\":")?))
+}
+
+fn summary(seen: Seen, seconds: f64) -> Value {
+    json!({
+        "count": seen.tokens,
+        "seconds": seconds,
+        "per_second": super::per_second(seen.tokens, seconds),
+        "delay_us": seen.delay.summary(),
+        "first_us": seen.first.summary(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_its_number_and_its_moment() {
+        let line = br#"{"model":"bench","n":17,"at":1234567,"message":{}}"#;
+        assert_eq!(token(line), Some((17, 1_234_567)));
+        assert_eq!(token(b"{}"), None);
+        assert_eq!(token(&[0xff]), None);
+    }
+}
