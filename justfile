@@ -28,5 +28,13 @@ clients *arguments:
 grpc: _release
     tools/grpcurl-check target/release/c2l
 
+# What others expect of HTTP/2 and of WebSockets: h2spec, Autobahn's cases.
+conformance:
+    tools/conformance/run
+
+# Real proxies, clocks that jump, networks that fail; some of it needs root.
+network *arguments: _release
+    tools/network/run --binary target/release/c2l {{ arguments }}
+
 _release:
     cargo build --locked --release --bin c2l

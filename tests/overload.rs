@@ -10,6 +10,9 @@ use tokio::sync::{Mutex, MutexGuard};
 mod connections;
 #[path = "overload/crowds.rs"]
 mod crowds;
+#[cfg(target_os = "linux")]
+#[path = "overload/flapping.rs"]
+mod flapping;
 #[path = "overload/frames.rs"]
 mod frames;
 #[path = "overload/process.rs"]

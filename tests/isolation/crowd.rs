@@ -1,15 +1,12 @@
 //! Thousands of interleaved exchanges of users whose devices and request ids have the same names, while callers leave
 //! and agents come and go.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use c2l_testkit::{Answer, Caller, PATIENCE, TestAgent, TestRelay, TestUpstream, within};
+use c2l_testkit::{Answer, Caller, Dice, PATIENCE, TestAgent, TestRelay, TestUpstream, within};
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, task::JoinSet};
 
@@ -20,42 +17,6 @@ const DEVICES: [&str; 2] = ["laptop", "desk"];
 const EXCHANGES: u64 = 3_000;
 const WORKERS: u64 = 64;
 const RECONNECTS: u64 = 60;
-
-/// SplitMix64: small, and the same everywhere.
-#[derive(Clone, Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.roll() % limit
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let index = usize::try_from(self.below(of.len() as u64)).expect("small");
-        &of[index]
-    }
-
-    fn happens(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// `C2L_TEST_SEED`, to see a failure again; else another one each time.
-fn seed() -> u64 {
-    let given = std::env::var("C2L_TEST_SEED").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.map_or(1, |now| u64::from(now.subsec_nanos()) ^ now.as_secs())
-    })
-}
 
 /// What came of the exchanges.
 #[derive(Debug, Default)]
@@ -239,9 +200,9 @@ fn assert_said(received: &[u8], expected: &str, is_whole: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn iso_01_no_byte_crosses_between_users_with_the_same_device_names_and_request_ids() {
-    let seed = seed();
+    let seed = Dice::seed();
     println!("C2L_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let relay = Arc::new(TestRelay::start().await);
     let mut machines = Vec::new();
     for user in USERS {
@@ -256,7 +217,7 @@ async fn iso_01_no_byte_crosses_between_users_with_the_same_device_names_and_req
     let mut crowd = JoinSet::new();
     for _ in 0..WORKERS {
         let (relay, tally, next) = (Arc::clone(&relay), Arc::clone(&tally), Arc::clone(&next));
-        let mut dice = Dice(dice.roll());
+        let mut dice = Dice::new(dice.roll());
         crowd.spawn(async move {
             while next.fetch_add(1, Ordering::Relaxed) < EXCHANGES {
                 Question::new(&relay, &mut dice).ask(&tally).await;
@@ -265,7 +226,7 @@ async fn iso_01_no_byte_crosses_between_users_with_the_same_device_names_and_req
     }
     {
         let (relay, machines, next) = (Arc::clone(&relay), Arc::clone(&machines), next);
-        let mut dice = Dice(dice.roll());
+        let mut dice = Dice::new(dice.roll());
         // One reconnect each so many exchanges, whatever the speed of the machine.
         crowd.spawn(async move {
             for turn in 1..RECONNECTS {

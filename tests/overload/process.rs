@@ -20,8 +20,8 @@ use tokio::{
 use super::{CALM, crowd};
 
 /// A relay in a process of its own, which ends with this value.
-struct RelayProcess {
-    address: SocketAddr,
+pub(super) struct RelayProcess {
+    pub(super) address: SocketAddr,
     ops: SocketAddr,
     key: SigningKey,
     child: Child,
@@ -31,7 +31,7 @@ struct RelayProcess {
 
 impl RelayProcess {
     /// Starts one with so many descriptors, and with these flags.
-    async fn start(descriptors: u32, flags: &[&str]) -> Self {
+    pub(super) async fn start(descriptors: u32, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let key = SigningKey::load_or_create(data.path()).expect("a key");
         let mut child = Command::new("sh")
@@ -62,28 +62,33 @@ impl RelayProcess {
         }
     }
 
-    fn sign(&self, token: &Token) -> String {
+    pub(super) fn sign(&self, token: &Token) -> String {
         token.signed_by(&self.key)
     }
 
-    fn caller(&self, user: &str) -> Caller {
+    pub(super) fn caller(&self, user: &str) -> Caller {
         Caller::new(self.address, self.sign(&tokens::api(user)))
     }
 
-    fn agent(&self, user: &str, upstream: SocketAddr) -> TestAgent {
+    pub(super) fn agent(&self, user: &str, upstream: SocketAddr) -> TestAgent {
         let url = format!("http://{}", self.address);
         TestAgent::start(&url, self.sign(&tokens::agent(user)), upstream, |_| {})
     }
 
-    async fn metric(&self, name: &str) -> u64 {
-        let page = Caller::anonymous(self.ops)
-            .get("/metrics")
-            .await
-            .text()
-            .await;
-        let row = page.lines().find_map(|line| line.strip_prefix(name));
-        row.and_then(|value| value.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no {name} in {page}"))
+    pub(super) async fn metric(&self, name: &str) -> u64 {
+        let [value] = self.metrics([name]).await;
+        value
+    }
+
+    /// These rows of one page.
+    pub(super) async fn metrics<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
+        let page = Caller::anonymous(self.ops).get("/metrics").await;
+        let page = page.text().await;
+        names.map(|name| {
+            let row = page.lines().find_map(|line| line.strip_prefix(name));
+            row.and_then(|value| value.trim().parse().ok())
+                .unwrap_or_else(|| panic!("no {name} in {page}"))
+        })
     }
 
     async fn metric_becomes(&self, name: &str, wanted: u64) {
@@ -99,8 +104,15 @@ impl RelayProcess {
         std::fs::read_to_string(format!("/proc/{id}/{file}")).expect("its figures")
     }
 
+    /// How many files and sockets are open.
+    pub(super) fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("a process that runs");
+        let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors");
+        open.count()
+    }
+
     /// Memory that is held now.
-    fn resident_bytes(&self) -> u64 {
+    pub(super) fn resident_bytes(&self) -> u64 {
         const PAGE_BYTES: u64 = 4096;
         let pages = self.proc("statm");
         let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok());
@@ -152,12 +164,7 @@ async fn res_11_a_relay_without_descriptors_goes_on_with_what_it_has_and_recover
     for _ in 0..CROWD {
         strangers.push(RawConnection::open(relay.address).await);
     }
-    let descriptors = || {
-        let id = relay.child.id().expect("a process that runs");
-        let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors");
-        open.count()
-    };
-    let exhausted = async || (descriptors() == DESCRIPTORS as usize).then_some(());
+    let exhausted = async || (relay.descriptors() == DESCRIPTORS as usize).then_some(());
     eventually(PATIENCE, "no descriptor is left", exhausted).await;
     // Who is served already does not feel it, and the loop that accepts does not burn what is left of the processor.
     let (before, began) = (relay.processor_time(), Instant::now());
@@ -198,7 +205,8 @@ async fn res_12_idle_agents_and_callers_cost_little_and_stay() {
     let answer = relay.caller("warm").chat("tiny", "hello").await;
     assert_eq!(answer.status(), StatusCode::OK);
     drop(answer);
-    let before = relay.resident_bytes();
+    relay.metric_becomes("c2l_connections ", 1).await;
+    let (before, tasks) = (relay.resident_bytes(), relay.metric("c2l_tasks ").await);
 
     let mut agents = Vec::new();
     for number in 0..EACH {
@@ -239,4 +247,8 @@ async fn res_12_idle_agents_and_callers_cost_little_and_stay() {
     assert!(per_agent < MOST_BYTES && per_caller < MOST_BYTES);
     drop((agents, callers));
     relay.metric_becomes("c2l_connections ", 1).await;
+    eventually(PATIENCE, "their tasks have ended", async || {
+        (relay.metric("c2l_tasks ").await <= tasks).then_some(())
+    })
+    .await;
 }

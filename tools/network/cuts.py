@@ -12,6 +12,7 @@ import sys
 import time
 
 from parts import HERE, Agent, Caller, Home, Later, Namespace, Part, Relay, Upstream, at, expect, join, wait_until
+from road import Road
 
 RELAY_ADDRESS = "10.77.0.1"
 NOTICED_WITHIN = 20.0  # seconds: two heartbeats
@@ -37,9 +38,9 @@ def not_permitted():
 
 
 class Network:
-    """Relay, cable, agent and upstream, with an agent connected. `router` stands in the middle if asked for."""
+    """Relay, cable, agent and upstream, with an agent connected. In the middle a router, or a road with a delay, if asked for."""
 
-    def __init__(self, binary, stack, has_router=False):
+    def __init__(self, binary, stack, has_router=False, delay=None):
         self.binary, self.stack = binary, stack
         enter = stack.enter_context
         self.relay_side, self.agent_side = enter(Namespace("relay")), enter(Namespace("agent"))
@@ -56,6 +57,10 @@ class Network:
         self.relay = self.start_relay()
         self.home.issue()
         url = f"http://{RELAY_ADDRESS}:{self.relay.port}"
+        if delay:
+            road = enter(Road((RELAY_ADDRESS, self.relay.port), self.agent_side))
+            road.delay, road.jitter = delay
+            url = f"http://127.0.0.1:{road.port}"
         more = ["--allow-insecure"]
         self.agent = enter(Agent(binary, self.home.token_file, url, self.upstream.port, namespace=self.agent_side, more=more))
         self.agent.line("session opened")
@@ -259,25 +264,25 @@ def dead_name_server(binary, stack):
     return f"connected after {seconds:.1f} s"
 
 
-def loss(share, within):
-    """Packets lost at random, each way."""
+def loss(share, within, each=5, delay=None):
+    """Packets lost at random, each way, perhaps on a slow road; ten callers, who ask so many times each."""
 
     def scenario(binary, stack):
-        network = Network(binary, stack)
+        network = Network(binary, stack, delay=delay)
         network.drop(network.both(), "-m", "statistic", "--mode", "random", "--probability", str(share))
-        began, answers = time.monotonic(), []
+        began, answers, wanted = time.monotonic(), [], 10 * each
 
-        def five():
-            return [network.caller.chat(20, 10) for _ in range(5)]
+        def ask():
+            return [network.caller.chat(20, 10) for _ in range(each)]
 
-        for asked in [Later(five) for _ in range(10)]:
+        for asked in [Later(ask) for _ in range(10)]:
             answers += asked.outcome(within)
         whole = [answer for answer in answers if answer.is_whole(20)]
         bad = [answer.brief() for answer in answers if not answer.is_whole(20)]
-        expect(len(whole) == 50, f"{len(whole)} of 50 are whole; the others: {bad}")
+        expect(len(whole) == wanted, f"{len(whole)} of {wanted} are whole; the others: {bad}")
         seconds = sorted(answer.seconds for answer in answers)
         return (
-            f"50 of 50 whole in {time.monotonic() - began:.0f} s, each {statistics.median(seconds):.2f} s in the middle "
+            f"{wanted} of {wanted} whole in {time.monotonic() - began:.0f} s, each {statistics.median(seconds):.2f} s in the middle "
             f"and {seconds[-1]:.1f} s at most; {network.dropped()} packets lost; {network.sessions()}"
         )
 
@@ -285,7 +290,7 @@ def loss(share, within):
 
 
 def stopped(binary, stack):
-    """The agent's process stands still, as a machine that sleeps."""
+    """The agent's process stands still for a minute, as a machine that sleeps."""
     network = Network(binary, stack)
     streaming = Later(lambda: network.caller.chat(1_000, 100))
     time.sleep(1)
@@ -296,7 +301,7 @@ def stopped(binary, stack):
         time.sleep(24)
         offline = network.caller.tags()
         expect(offline.status == 503 and offline.seconds < 1, offline.brief())
-        time.sleep(max(0, 25 - (time.monotonic() - began)))
+        time.sleep(max(0, 60 - (time.monotonic() - began)))
     finally:
         os.kill(network.agent.process.pid, signal.SIGCONT)
     seconds = network.back()
@@ -346,9 +351,11 @@ def scenarios(binary):
         ("a router forgets the flow", forgotten),
         ("link down and up", link_down),
         ("the first name server is dead", dead_name_server),
+        ("1 % loss each way", loss(0.01, 60)),
         ("5 % loss each way", loss(0.05, 60)),
+        ("TUN-08, 5 % loss, 100 ms delay with 50 ms of jitter, 500 requests", loss(0.05, 120, each=50, delay=(0.1, 0.05))),
         ("20 % loss each way", loss(0.2, 150)),
-        ("agent stopped for 25 s", stopped),
+        ("TUN-06, agent stopped for 60 s", stopped),
         ("relay killed and restarted under load", killed),
     ]
     return [(name, bound(scenario)) for name, scenario in named]

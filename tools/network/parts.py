@@ -1,12 +1,13 @@
 """The real programs, a caller that measures, and namespaces to put them in. Every wait has a limit.
 
-Read next: proxies.py, cuts.py, herd.py, each a list of scenarios.
+Read next: proxies.py, secure.py, clocks.py, cuts.py, herd.py, storm.py, each a list of scenarios.
 """
 
 import contextlib
 import ctypes
 import dataclasses
 import datetime
+import functools
 import http.client
 import itertools
 import json
@@ -22,6 +23,7 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+CONFIGURATIONS = HERE.parent.parent / "tests/network"
 sys.path.insert(0, str(HERE.parent / "clients"))
 from product import Program, free_port, wait_until  # noqa: E402, its folder must be on the path first
 
@@ -129,12 +131,21 @@ class Part(Program):
         if namespace:
             command = ["ip", "netns", "exec", namespace.name, *command]
         super().__init__(name, command, **environment)
-        self.namespace = namespace
+        self.namespace, self.has_ended = namespace, False
         self.present.add(self)
 
     def __exit__(self, *arguments):
-        super().__exit__(*arguments)
         self.present.discard(self)
+        if self.has_ended:  # long ago, perhaps: its id may be another's by now
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            super().__exit__(*arguments)
+
+    def end(self, how=signal.SIGTERM, within=20):
+        """Ends it now; what it wrote stays until the `with` block is left."""
+        self.process.send_signal(how)
+        self.process.wait(within)
+        self.has_ended = True
 
     def lines(self, part):
         """The lines of the log that have this in them."""
@@ -156,10 +167,24 @@ class Part(Program):
         return wait_until(f"line {count} with {part!r} from {self.name}", found_alive, within=within)
 
 
+def certify(folder):
+    """A certificate for 127.0.0.1, `relay.pem` with `relay.key`, signed by a root of its own, `root.pem`."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=True, timeout=20)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-keyout", "root.key", "-out", "root.pem", "-days", "2", "-subj", "/CN=root of the tests")
+    openssl("req", *key, "-keyout", "relay.key", "-out", "relay.csr", "-subj", "/CN=relay")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    signed = ["-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
+    openssl("x509", "-req", "-in", "relay.csr", *signed, "-out", "relay.pem")
+
+
 class Upstream(Part):
-    def __init__(self, namespace=None):
+    def __init__(self, namespace=None, owner=""):
         self.port = free_port()
-        command = [sys.executable, "-B", HERE / "upstream.py", self.port]
+        command = [sys.executable, "-B", HERE / "upstream.py", self.port, owner]
         super().__init__("upstream", command, namespace)
 
     def active(self):
@@ -171,11 +196,11 @@ class Upstream(Part):
 
 
 class Relay(Part):
-    def __init__(self, binary, data, listen="127.0.0.1:0", namespace=None, more=()):
+    def __init__(self, binary, data, listen="127.0.0.1:0", namespace=None, more=(), **environment):
         address = ["--listen", listen, "--ops-listen", "127.0.0.1:0"]
         command = [binary, "relay", *address, "--data-dir", data, "--config", data / "none.toml", *more]
         (data / "none.toml").touch()
-        super().__init__("relay", command, namespace)
+        super().__init__("relay", command, namespace, **environment)
 
     def ready(self):
         started = self.line("relay starting")
@@ -230,12 +255,13 @@ class Answer:
         return f"status {self.status} after {self.seconds:.1f} s, {len(self.arrivals)} pieces, clean={self.is_clean} {self.error} {last}"
 
 
-def request(host, port, method, path, body=None, limit=REQUEST_LIMIT + 5, namespace=None):
+def request(host, port, method, path, body=None, limit=REQUEST_LIMIT + 5, namespace=None, tls=None):
     """One request on a connection of its own. It never raises for what the network does: that is in the answer."""
 
     def exchange():
         answer, began = Answer(), time.monotonic()
-        connection = http.client.HTTPConnection(host, port, timeout=limit)
+        secure = functools.partial(http.client.HTTPSConnection, context=tls)
+        connection = (secure if tls else http.client.HTTPConnection)(host, port, timeout=limit)
         try:
             fields = {"content-type": "application/json"} if body else {}
             connection.request(method, path, json.dumps(body) if body else None, fields)
@@ -262,7 +288,8 @@ def abandon():
     """Take everything away at once, for a run that is broken off while scenarios are under way in their threads."""
     for part in list(Part.present):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(part.process.pid, signal.SIGKILL)
+            if not part.has_ended:
+                os.killpg(part.process.pid, signal.SIGKILL)
         shutil.rmtree(part.folder, ignore_errors=True)
     for namespace in list(Namespace.present):
         namespace.__exit__()
@@ -290,12 +317,17 @@ class Home:
     def issue(self):
         """Once a relay has made its key."""
         self.credential = self.token("api")
-        self.token_file = self.data / "agent.token"
-        with open(os.open(self.token_file, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(self.token("agent"))
+        self.token_file = self.agent_token()
 
-    def token(self, kind):
-        command = [self.binary, "token", "issue", "--data-dir", self.data, "--user", "ada", "--kind", kind]
+    def agent_token(self, user="ada"):
+        """The file with this user's."""
+        path = self.data / f"{user}.token"
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(self.token("agent", user))
+        return path
+
+    def token(self, kind, user="ada", ttl="3h"):
+        command = [self.binary, "token", "issue", "--data-dir", self.data, "--user", user, "--kind", kind, "--ttl", ttl]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=20)
         if ran.returncode:
             raise RuntimeError(f"no token: {ran.stderr}")
@@ -303,20 +335,20 @@ class Home:
 
 
 class Caller:
-    """Somebody with a credential, on the relay's side of the network."""
+    """Somebody with a credential, on the relay's side of the network; over TLS with a context."""
 
-    def __init__(self, home, host, port, namespace=None):
-        self.home, self.host, self.port, self.namespace = home, host, port, namespace
+    def __init__(self, home, host, port, namespace=None, tls=None):
+        self.home, self.host, self.port, self.namespace, self.tls = home, host, port, namespace, tls
 
     def path(self, path, device=None):
         return f"/k/{self.home.credential}" + (f"/d/{device}" if device else "") + path
 
     def tags(self, device=None, limit=REQUEST_LIMIT + 5):
-        return request(self.host, self.port, "GET", self.path("/api/tags", device), None, limit, self.namespace)
+        return request(self.host, self.port, "GET", self.path("/api/tags", device), None, limit, self.namespace, self.tls)
 
     def chat(self, lines, gap, device=None, limit=REQUEST_LIMIT + 5):
         body = {"model": f"lines-{lines}-gap-{gap}", "messages": [{"role": "user", "content": "hello"}]}
-        return request(self.host, self.port, "POST", self.path("/api/chat", device), body, limit, self.namespace)
+        return request(self.host, self.port, "POST", self.path("/api/chat", device), body, limit, self.namespace, self.tls)
 
     def later(self, work):
         """`work` in a thread; the handle's `outcome()` waits for it."""
@@ -407,10 +439,17 @@ class Report:
                 print("\n".join(outputs), flush=True)
 
     def run_together(self, scenarios):
+        with self.beside(scenarios):
+            pass
+
+    @contextlib.contextmanager
+    def beside(self, scenarios):
+        """Runs these at once, and beside them what the block does."""
         threads = [threading.Thread(target=self.run, args=scenario, daemon=True) for scenario in scenarios]
         try:
             for thread in threads:
                 thread.start()
+            yield
             for thread in threads:
                 thread.join()
         except BaseException:  # a signal

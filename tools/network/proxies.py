@@ -1,4 +1,4 @@
-"""Real proxies between agent and relay, each with its configuration beside this file. All on loopback."""
+"""Real proxies between agent and relay, each with its configuration in tests/network. All on loopback."""
 
 import contextlib
 import getpass
@@ -8,14 +8,18 @@ import re
 import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import tempfile
 import threading
+import time
 
-from parts import HERE, Agent, Caller, Home, Part, Relay, Skip, Upstream, at, expect, free_port, require, wait_until
+from parts import CONFIGURATIONS, Agent, Caller, Home, Later, Part, Relay, Skip, Upstream, at, certify, expect, free_port, require, wait_until
+from road import Road
 
 USER, PASSWORD = "ada", "secret-of-the-proxy"
 CONNECTED_WITHIN = 10.0  # seconds, whatever is blocked
+CUT_AFTER, CUT_FOR = 10.0, 42.0
 NCSA = [pathlib.Path("/usr/lib/squid/basic_ncsa_auth"), pathlib.Path("/usr/libexec/squid/basic_ncsa_auth")]
 
 
@@ -28,7 +32,7 @@ class Proxy(Part):
         self.prepared.chmod(0o755)
         values |= {"PORT": self.port, "FOLDER": self.prepared}
         if configuration:
-            text = (HERE / configuration).read_text()
+            text = (CONFIGURATIONS / configuration).read_text()
             for key, value in values.items():
                 text = text.replace(f"@{key}@", str(value))
             (self.prepared / configuration).write_text(text)
@@ -115,17 +119,7 @@ class Nginx(Proxy):
         super().__init__("nginx", command, "nginx.conf", TLS_PORT=self.tls_port, RELAY_PORT=relay_port)
 
     def prepare(self):
-        """A certificate for 127.0.0.1, signed by a root of its own."""
-
-        def openssl(*words):
-            subprocess.run(["openssl", *words], cwd=self.prepared, capture_output=True, check=True, timeout=20)
-
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        openssl("req", "-x509", *key, "-keyout", "root.key", "-out", "root.pem", "-days", "2", "-subj", "/CN=root of the tests")
-        openssl("req", *key, "-keyout", "relay.key", "-out", "relay.csr", "-subj", "/CN=relay")
-        (self.prepared / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        signed = ["-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
-        openssl("x509", "-req", "-in", "relay.csr", *signed, "-out", "relay.pem")
+        certify(self.prepared)
 
 
 class Portal(socketserver.ThreadingTCPServer):
@@ -154,21 +148,24 @@ class Portal(socketserver.ThreadingTCPServer):
 
 
 class Bench:
-    """One relay and one upstream, for every scenario."""
+    """One relay and one upstream, for every scenario; over TLS with a folder that `certify` has filled."""
 
-    def __init__(self, binary, stack):
+    def __init__(self, binary, stack, certified=None):
         self.binary = binary
         self.home = stack.enter_context(Home(binary))
         self.upstream = stack.enter_context(Upstream())
-        self.relay = stack.enter_context(Relay(binary, self.home.data)).ready()
+        flags, tls = [], None
+        if certified:
+            flags = ["--tls-cert", certified / "relay.pem", "--tls-key", certified / "relay.key"]
+            tls = ssl.create_default_context(cafile=certified / "root.pem")
+        self.relay = stack.enter_context(Relay(binary, self.home.data, more=flags)).ready()
+        self.url = f"{'https' if certified else 'http'}://127.0.0.1:{self.relay.port}"
         self.home.issue()
-        self.caller = Caller(self.home, "127.0.0.1", self.relay.port)
+        self.caller = Caller(self.home, "127.0.0.1", self.relay.port, tls=tls)
 
     def agent(self, stack, device, *more, relay=None, **environment):
-        relay = relay or f"http://127.0.0.1:{self.relay.port}"
-        return stack.enter_context(
-            Agent(self.binary, self.home.token_file, relay, self.upstream.port, device, more=more, **environment)
-        )
+        agent = Agent(self.binary, self.home.token_file, relay or self.url, self.upstream.port, device, more=more, **environment)
+        return stack.enter_context(agent)
 
     def streams(self, agent, device, way=None):
         """The agent is there in time, and an answer passes piece by piece, never through a proxy on its last hop."""
@@ -185,6 +182,45 @@ class Bench:
         expect(took <= CONNECTED_WITHIN, f"connected only after {took:.1f} s")
         how = re.search(r"way=(\w+)", opened)[1]
         return f"connected in {took:.2f} s by {how}, {len(answer.arrivals)} pieces over {spread:.1f} s"
+
+
+def impatient(binary, stack):
+    """A proxy that ends every connection after 10 s: the agent comes back each time, and whoever was served is told."""
+    bench = Bench(binary, stack)
+    proxy = stack.enter_context(Road(cut_after=CUT_AFTER))
+    agent = bench.agent(stack, "cut", "--proxy", f"http://127.0.0.1:{proxy.port}")
+    agent.line("session opened", within=CONNECTED_WITHIN)
+    short, long = [], []
+    until = time.monotonic() + CUT_FOR
+
+    def ask(answers, lines):
+        while time.monotonic() < until:
+            answers.append(bench.caller.chat(lines, 50, "cut"))
+            time.sleep(0.2)
+
+    for asking in [Later(lambda: ask(short, 5)), Later(lambda: ask(long, 10_000))]:
+        asking.outcome()
+    hung = [answer.brief() for answer in short + long if not (answer.is_told() or answer in short and answer.is_whole(5))]
+    expect(not hung, f"neither whole nor told: {hung}")
+    torn = [answer for answer in long if answer.status == 200]
+    whole = sum(answer.is_whole(5) for answer in short)
+    gaps = []
+    for number, cut in enumerate(proxy.cuts[:-1]):
+        opened = next((at(line) for line in agent.sessions() if at(line) > cut), None)
+        expect(opened is not None, f"no session after cut {number + 1}")
+        most = 2**number  # seconds: the back-off doubles, as no session was healthy for a minute
+        gaps.append(opened - cut)
+        expect(gaps[-1] <= most + 1, f"{gaps[-1]:.1f} s after cut {number + 1}, where the back-off waits {most} s at most")
+    said = f"cut {len(proxy.cuts)} times in {CUT_FOR} s; a session again after {', '.join(f'{gap:.1f}' for gap in gaps)} s"
+    said += f"; {whole} of {len(short)} short requests whole, the others told; {len(torn)} running answers broken off, all told"
+    expect(len(proxy.cuts) >= 3 and len(torn) >= 3, f"too few: {said}")
+    expect(whole >= len(short) / 3, f"the agent was of little use: {said}")
+    return said
+
+
+def long_scenarios(binary):
+    """Those that mostly wait, and are run beside others."""
+    return [("a proxy that cuts after 10 s", lambda stack: impatient(binary, stack))]
 
 
 def scenarios(binary, outer):

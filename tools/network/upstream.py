@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A service in the shape of Ollama that writes down what reached it, on 127.0.0.1: `upstream.py PORT`.
+"""A service in the shape of Ollama that writes down what reached it, on 127.0.0.1: `upstream.py PORT [OWNER]`.
 
-`POST /api/chat` answers in lines as the model's name says: `lines-20-gap-50` are 20 lines, 50 ms apart, and a last one.
-`GET /active` tells how many answers are being given. Each request is one JSON line on stdout.
+`POST /api/chat` answers in lines as the model's name says: `lines-20-gap-50` are 20 lines, 50 ms apart, and a last one;
+`lines-20-gap-50-size-300` are lines of words.py, which name the owner and the question. `GET /active` tells how many answers are being given. Each request is one JSON line on stdout.
 """
 
 import http.server
@@ -12,6 +12,9 @@ import sys
 import threading
 import time
 
+import words
+
+OWNER = sys.argv[2] if len(sys.argv) > 2 else ""
 LOCK = threading.Lock()
 ACTIVE = 0
 
@@ -26,9 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def record(self):
+    def record(self, **more):
         fields = {name.lower(): value for name, value in self.headers.items()}
-        line = json.dumps({"from": self.client_address[0], "path": self.path, "fields": fields})
+        line = json.dumps({"from": self.client_address[0], "path": self.path, "fields": fields} | more)
         with LOCK:
             print(line, flush=True)
 
@@ -48,8 +51,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
-        self.record()
-        _, lines, _, gap = asked["model"].split("-")
+        _, lines, _, gap, *size = asked["model"].split("-")
+        prompt = asked["messages"][0]["content"]
+        question = words.read_question(prompt) if size else prompt
+        self.record(question=question)
         self.send_response(200)
         self.send_header("content-type", "application/x-ndjson")
         self.send_header("transfer-encoding", "chunked")
@@ -57,9 +62,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         count(1)
         try:
             for number in range(int(lines)):
-                self.line({"message": {"role": "assistant", "content": f"{number} "}, "done": False})
+                if size:
+                    self.piece(words.answer_line(OWNER, question, number, int(size[1])))
+                else:
+                    self.line({"message": {"role": "assistant", "content": f"{number} "}, "done": False})
                 time.sleep(int(gap) / 1000)
-            self.line({"message": {"role": "assistant", "content": ""}, "done": True})
+            self.piece(words.LAST_LINE)
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True  # whoever asked has left
@@ -67,7 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             count(-1)
 
     def line(self, value):
-        body = json.dumps(value).encode() + b"\n"
+        self.piece(json.dumps(value).encode() + b"\n")
+
+    def piece(self, body):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
 
     def log_message(self, *_):

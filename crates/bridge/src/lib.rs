@@ -8,7 +8,7 @@
 mod stream;
 mod upgrade;
 
-pub use stream::{ByteStream, Role};
+pub use stream::{ByteStream, Role, settings};
 pub use upgrade::{
     ACCEPT, KEY, NotAnUpgrade, PROTOCOL, PROTOCOL_NAME, VERSION, accept_for, check_request, new_key,
 };

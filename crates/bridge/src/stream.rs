@@ -19,6 +19,16 @@ use crate::MAX_MESSAGE_BYTES;
 /// Most bytes of a message that we send: one full piece of the tunnel with its framing.
 const MAX_SENT_BYTES: usize = 64 * 1024 + 1024;
 
+/// How the WebSocket library is set: what a message may cost, and when it is written. Public for the echo that suites of
+/// test cases are run against.
+#[must_use]
+pub fn settings() -> (Limits, Config) {
+    (
+        Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES)),
+        Config::default().flush_threshold(MAX_SENT_BYTES),
+    )
+}
+
 /// Which end of the WebSocket this is; the client masks what it sends (RFC 6455 §5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -54,8 +64,7 @@ impl<T> fmt::Debug for ByteStream<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream<T> {
     /// Over a connection whose opening handshake is done.
     pub fn new(connection: T, role: Role) -> Self {
-        let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE_BYTES));
-        let config = Config::default().flush_threshold(MAX_SENT_BYTES);
+        let (limits, config) = settings();
         let socket = match role {
             Role::Client => ClientBuilder::new()
                 .limits(limits)

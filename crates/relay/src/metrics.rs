@@ -24,8 +24,8 @@ impl Metrics {
         self.faults[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The whole page.
-    pub(crate) fn render(&self, sessions: usize, requests: usize) -> String {
+    /// The whole page, with what others count.
+    pub(crate) fn render(&self, sessions: usize, requests: usize, tasks: usize) -> String {
         let mut page = String::new();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let rows = [
@@ -46,6 +46,12 @@ impl Metrics {
                 "gauge",
                 "Connections on the public port.",
                 get(&self.connections),
+            ),
+            (
+                "c2l_tasks",
+                "gauge",
+                "Tasks of the runtime that have not ended.",
+                tasks as u64,
             ),
             (
                 "c2l_connections_total",

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::Relay;
@@ -66,9 +66,10 @@ fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         }
         (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::OK, "ready\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/metrics") => {
+            let tasks = Handle::current().metrics().num_alive_tasks();
             let page = relay
                 .metrics
-                .render(relay.registry.len(), relay.active_requests());
+                .render(relay.registry.len(), relay.active_requests(), tasks);
             (StatusCode::OK, page)
         }
         _ => (StatusCode::NOT_FOUND, "not found\n".to_owned()),

@@ -7,6 +7,7 @@ mod agent;
 pub mod blocker;
 mod caller;
 pub mod certificates;
+mod dice;
 mod door;
 mod fake_agent;
 pub mod http2;
@@ -23,6 +24,7 @@ pub mod websocket;
 
 pub use agent::TestAgent;
 pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, full, upload};
+pub use dice::Dice;
 pub use fake_agent::FakeAgent;
 pub use logs::CapturedLog;
 pub use played::{PlayedConnection, PlayedUpstream};
