@@ -11,6 +11,7 @@ mod http;
 mod isolation;
 mod ops;
 mod overload;
+mod policy;
 mod staying;
 mod streaming;
 mod time;

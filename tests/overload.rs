@@ -83,7 +83,7 @@ impl Place {
         let relay = TestRelay::start_plain(why, change).await;
         let upstream = TestUpstream::start().await;
         Self {
-            agent: TestAgent::connect(&relay, USER, upstream.address()).await,
+            agent: TestAgent::connect_unjudging(&relay, USER, upstream.address()).await,
             neighbour: Neighbour::of(&relay).await,
             relay,
             upstream,

@@ -24,7 +24,7 @@ struct Loop {
 impl Loop {
     async fn around(upstream: SocketAddr) -> Self {
         let relay = TestRelay::start().await;
-        let agent = TestAgent::connect(&relay, "ada", upstream).await;
+        let agent = TestAgent::connect_unjudging(&relay, "ada", upstream).await;
         Self {
             caller: Caller::new(relay.address(), relay.api_token("ada")),
             relay,

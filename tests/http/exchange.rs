@@ -207,7 +207,7 @@ async fn both_directions_move_at_the_same_time() {
     })
     .await;
     let relay = TestRelay::start().await;
-    let _agent = TestAgent::connect(&relay, "ada", upstream.address()).await;
+    let _agent = TestAgent::connect_unjudging(&relay, "ada", upstream.address()).await;
     let mut connection = RawConnection::open(relay.address()).await;
     let token = relay.api_token("ada");
     let head = format!(

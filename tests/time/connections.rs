@@ -24,7 +24,7 @@ async fn tim_05_an_upload_that_stops_is_a_504_and_the_upstream_is_let_go() {
         relay.api_token("ada")
     );
     raw.send(head).await;
-    raw.send("0123456789").await;
+    raw.send("{\"a\":\"bcde").await;
     let began = Instant::now();
     let answer = raw.head(true).await;
     assert_waited(began.elapsed(), LIMIT);

@@ -7,7 +7,7 @@ use std::{fmt, future::Future, net::IpAddr, path::PathBuf, pin::Pin, sync::Arc, 
 use crate::dialer::{Proxy, Transport};
 use http::{Uri, uri::Scheme};
 
-use crate::error::Error;
+use crate::{error::Error, forward::owner::Owner};
 
 /// Fetches the token anew: before each connection, and again when the present one is about to run out.
 pub type TokenSource =
@@ -50,6 +50,8 @@ pub struct Config {
     /// Lets callers whose token has the scope `manage` change what the machine holds: pull, push, create, copy, delete.
     /// Default false.
     pub allow_manage: bool,
+    /// Which routes and models callers may use at all.
+    pub policy: Policy,
     /// Most requests at the upstream at once; one more is refused as `Overloaded`. Default 256.
     pub max_concurrent_requests: usize,
     /// How long reaching the upstream may take. Default 5 s.
@@ -69,6 +71,36 @@ pub struct Config {
     pub healthy_after: Duration,
 }
 
+/// The owner's allow-list. It is enforced here, so a relay cannot exceed it. In patterns `*` stands for any run of
+/// characters and `?` for any one; a denial wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Routes that are forwarded, by their path in Ollama's documentation (`/api/blobs/:digest`). Default `*`. What
+    /// acts with the owner's account never is, and what changes the machine needs `allow_manage` as well.
+    pub allow_routes: Vec<String>,
+    /// Routes that are not. Default none.
+    pub deny_routes: Vec<String>,
+    /// Models that may be named. Default `*`. Without host and namespace a pattern means Ollama's own library, and
+    /// without a tag `latest`.
+    pub allow_models: Vec<String>,
+    /// Models that may not. Default none. What a pattern leaves out means any.
+    pub deny_models: Vec<String>,
+    /// Lets callers use models that run at ollama.com, with the owner's account. Default false.
+    pub allow_cloud_models: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allow_routes: vec!["*".to_owned()],
+            deny_routes: Vec::new(),
+            allow_models: vec!["*".to_owned()],
+            deny_models: Vec::new(),
+            allow_cloud_models: false,
+        }
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
@@ -76,6 +108,7 @@ impl fmt::Debug for Config {
             .field("device_name", &self.device_name)
             .field("upstream", &self.upstream)
             .field("allow_manage", &self.allow_manage)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
@@ -98,6 +131,7 @@ impl Config {
             build: String::new(),
             upstream: Uri::from_static("http://127.0.0.1:11434"),
             allow_manage: false,
+            policy: Policy::default(),
             max_concurrent_requests: 256,
             upstream_connect_timeout: Duration::from_secs(5),
             load_grace: Duration::from_secs(300),
@@ -148,6 +182,7 @@ impl Config {
         ] {
             require(!limit.is_zero(), &format!("{name}: must not be 0"));
         }
+        problems.extend(Owner::new(self).err().into_iter().flatten());
         if problems.is_empty() {
             Ok(())
         } else {

@@ -32,7 +32,7 @@ use std::{convert::Infallible, future::Future, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, TokenError, TokenSource};
+pub use config::{Config, Policy, TokenError, TokenSource};
 pub use dialer::{InvalidProxy, Proxy, ProxyKind, Transport, Way};
 pub use error::{Error, Refusal};
 pub use status::{Activity, LastError, Status};

@@ -12,7 +12,7 @@ use std::{
 
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
-    CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side,
+    ALLOWED_MODELS, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side,
     frame::SecretToken, wire,
 };
 use futures_core::Stream;
@@ -151,7 +151,7 @@ fn hello(agent: &Agent) -> Hello {
         build: agent.config.build.clone(),
         device_name: agent.config.device_name.clone(),
         device_id: agent.config.device_id,
-        capabilities: Vec::new(),
+        capabilities: vec![ALLOWED_MODELS.to_owned()],
     }
 }
 

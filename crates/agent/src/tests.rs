@@ -1,6 +1,8 @@
 //! The life of a session, against a relay on a real socket whose every word the test says; and what the tests of this
 //! crate share.
 
+mod hostile;
+
 use std::{
     future::Future,
     sync::{
@@ -44,6 +46,7 @@ pub(crate) fn config() -> Config {
         build: "test".to_owned(),
         upstream: "http://127.0.0.1:9".parse().unwrap(),
         allow_manage: false,
+        policy: crate::Policy::default(),
         max_concurrent_requests: 8,
         upstream_connect_timeout: Duration::from_secs(5),
         load_grace: Duration::from_secs(300),
@@ -200,9 +203,13 @@ impl Held {
     }
 
     async fn send(&self, frame: Frame) {
+        self.send_on(StreamId::new(1).unwrap(), frame).await;
+    }
+
+    async fn send_on(&self, id: StreamId, frame: Frame) {
         let batch = Batch {
             control: Vec::new(),
-            frames: vec![(StreamId::new(1).unwrap(), frame)],
+            frames: vec![(id, frame)],
         };
         self.outbound
             .send(Ok(wire::encode_relay(batch)))
@@ -312,6 +319,7 @@ async fn a_running_request_finishes_before_the_agent_leaves() {
             infer: true,
             manage: false,
         },
+        models: Vec::new(),
     };
     held.send(Frame::RequestHead(Box::new(request))).await;
     let (mut peer, _) = soon(upstream.accept()).await.unwrap();

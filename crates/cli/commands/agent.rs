@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context as _;
-use c2l_agent::{Agent, Config, Proxy, TokenSource, Transport};
+use c2l_agent::{Agent, Config, Policy, Proxy, TokenSource, Transport};
 use c2l_auth::DeviceName;
 use http::Uri;
 use tracing::info;
@@ -101,6 +101,7 @@ fn hiding(screen: Screen, source: TokenSource) -> TokenSource {
 pub(super) fn of_settings(settings: AgentSettings, device_id: [u8; 16]) -> Config {
     Config {
         allow_manage: settings.allow_manage,
+        policy: settings.policy,
         allow_insecure: settings.allow_insecure,
         ca_file: settings.ca_file,
         skip_verify: settings.skip_verify,
@@ -141,6 +142,7 @@ pub(super) fn config(
         build: build_info::build(),
         upstream,
         allow_manage: false,
+        policy: Policy::default(),
         max_concurrent_requests: tuning.max_concurrent_requests,
         upstream_connect_timeout: tuning.upstream_connect_timeout,
         load_grace: tuning.load_grace,

@@ -113,6 +113,10 @@ fn new_agent(
     let device_id = device::load_or_create(&settings.data_dir)?;
     let config = c2l_agent::Config {
         allow_manage: settings.allow_manage,
+        policy: c2l_agent::Policy {
+            allow_cloud_models: settings.allow_cloud_models,
+            ..c2l_agent::Policy::default()
+        },
         allow_insecure: true, // --listen may be an address of this machine that is not loopback
         ..agent::config(
             relay,

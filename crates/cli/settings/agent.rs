@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use c2l_agent::{Proxy, Transport};
+use c2l_agent::{Policy, Proxy, Transport};
 use c2l_auth::{DeviceName, Secret};
 use http::{Uri, uri::Scheme};
 
@@ -36,6 +36,29 @@ pub(crate) static TABLE: Table = Table {
         UPSTREAM,
         DEVICE,
         ALLOW_MANAGE,
+        Setting::many(
+            "allow-route",
+            "PATTERN",
+            "Forward only these paths, like /api/chat or /v1/*; may be repeated",
+        )
+        .or("*"),
+        Setting::many(
+            "deny-route",
+            "PATTERN",
+            "Never forward these paths; may be repeated, and counts before --allow-route",
+        ),
+        Setting::many(
+            "allow-model",
+            "PATTERN",
+            "Let callers use only these models, like llama3.2, qwen3:* or hf.co/*; may be repeated",
+        )
+        .or("*"),
+        Setting::many(
+            "deny-model",
+            "PATTERN",
+            "Let nobody use these models; may be repeated, and counts before --allow-model",
+        ),
+        ALLOW_CLOUD_MODELS,
         Setting::one(
             "ca-file",
             "FILE",
@@ -148,6 +171,11 @@ pub(super) const ALLOW_MANAGE: Setting = Setting::switch(
     "Let callers with the scope manage pull, push, create, copy and delete models here",
 );
 
+pub(super) const ALLOW_CLOUD_MODELS: Setting = Setting::switch(
+    "allow-cloud-models",
+    "Let callers use models that run at ollama.com, with the account of this machine's owner",
+);
+
 /// What `c2l agent` is started with.
 #[derive(Debug)]
 pub(crate) struct AgentSettings {
@@ -156,6 +184,7 @@ pub(crate) struct AgentSettings {
     pub(crate) upstream: Uri,
     pub(crate) device: DeviceName,
     pub(crate) allow_manage: bool,
+    pub(crate) policy: Policy,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) allow_insecure: bool,
     pub(crate) skip_verify: bool,
@@ -216,6 +245,7 @@ pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
         upstream: values.get("upstream", parse::upstream),
         device: values.get("device", parse::device),
         allow_manage: values.switch("allow-manage"),
+        policy: policy(values),
         ca_file: values.path("ca-file"),
         allow_insecure,
         runtime_dir: values.runtime_dir.clone(),
@@ -260,6 +290,17 @@ fn relay(values: &mut Values, allow_insecure: bool) -> Option<Uri> {
         );
     }
     Some(relay)
+}
+
+/// What the patterns may be is the agent's to say, which does so before it opens anything.
+fn policy(values: &mut Values) -> Policy {
+    Policy {
+        allow_routes: values.many("allow-route", parse::plain),
+        deny_routes: values.many("deny-route", parse::plain),
+        allow_models: values.many("allow-model", parse::plain),
+        deny_models: values.many("deny-model", parse::plain),
+        allow_cloud_models: values.switch("allow-cloud-models"),
+    }
 }
 
 fn client_certificate(values: &mut Values) -> Option<(PathBuf, PathBuf)> {

@@ -127,7 +127,7 @@ mod tests {
                 ("C2L_DRAIN_TIMEOUT", "5s"),
                 ("HTTPS_PROXY", "http://ada:hunter2@proxy:3128"),
             ],
-            "[agent]\nca-file = 'roots.pem'\nrelay = 'https://other.example'",
+            "[agent]\nca-file = 'roots.pem'\nrelay = 'https://other.example'\ndeny-model = ['a*', 'b']",
         );
         let (text, shown) = carried(&mut values);
         assert!(
@@ -145,6 +145,8 @@ mod tests {
         );
         assert_eq!(settings.proxy.unwrap().address(), "http://proxy:3128");
         assert!(settings.allow_manage);
+        assert_eq!(settings.policy.deny_models, ["a*", "b"]);
+        assert_eq!(settings.policy.allow_models, ["*"]);
         assert_eq!(settings.tuning.drain_grace.as_secs(), 5);
         let level = read.entry("log-level").effective().unwrap();
         assert_eq!(level.texts, ["debug"]);

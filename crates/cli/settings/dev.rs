@@ -17,6 +17,7 @@ pub(crate) static TABLE: Table = Table {
         .or("127.0.0.1:8080"),
         agent::UPSTREAM,
         agent::ALLOW_MANAGE,
+        agent::ALLOW_CLOUD_MODELS,
     ],
 };
 
@@ -26,6 +27,7 @@ pub(crate) struct DevSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) upstream: Uri,
     pub(crate) allow_manage: bool,
+    pub(crate) allow_cloud_models: bool,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -35,6 +37,7 @@ pub(crate) fn read(values: &mut Values) -> Option<DevSettings> {
         listen: values.get("listen", parse::address),
         upstream: values.get("upstream", parse::upstream),
         allow_manage: values.switch("allow-manage"),
+        allow_cloud_models: values.switch("allow-cloud-models"),
         data_dir: data_dir?, // last, so that everything above has been read
     })
 }

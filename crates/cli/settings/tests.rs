@@ -256,6 +256,10 @@ fn config_show_hides_secrets_and_names_sources() {
             "3s file conf/c2l.toml:agent.dial-timeout",
         ),
         ("agent.allow-manage", "false default"),
+        ("agent.allow-cloud-models", "false default"),
+        ("agent.allow-model", "* default"),
+        ("agent.deny-model", "- not set"),
+        ("agent.allow-route", "* default"),
     ] {
         assert_eq!(rows[name], expected, "{name}");
     }

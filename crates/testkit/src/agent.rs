@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use c2l_agent::{Agent, Config, Status, Transport, Way};
+use c2l_agent::{Agent, Config, Policy, Status, Transport, Way};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -22,6 +22,14 @@ impl TestAgent {
     /// An agent of this user, called `laptop`, connected.
     pub async fn connect(relay: &TestRelay, user: &str, upstream: SocketAddr) -> Self {
         Self::connect_with(relay, user, upstream, |_| {}).await
+    }
+
+    /// An agent that looks into no body: for tests in which bodies stand for any. It allows every model.
+    pub async fn connect_unjudging(relay: &TestRelay, user: &str, upstream: SocketAddr) -> Self {
+        Self::connect_with(relay, user, upstream, |config| {
+            config.policy.allow_cloud_models = true;
+        })
+        .await
     }
 
     /// An agent with a changed configuration, connected.
@@ -68,6 +76,7 @@ impl TestAgent {
             build: "test".to_owned(),
             upstream: format!("http://{upstream}").parse().expect("a URL"),
             allow_manage: false,
+            policy: Policy::default(),
             max_concurrent_requests: 256,
             upstream_connect_timeout: Duration::from_secs(5),
             load_grace: Duration::from_secs(300),

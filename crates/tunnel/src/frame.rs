@@ -46,6 +46,9 @@ pub struct Scopes {
     pub manage: bool,
 }
 
+/// What an agent says in its hello when it enforces [`RequestHead::models`].
+pub const ALLOWED_MODELS: &str = "allowed-models";
+
 /// What a stream opens with, toward the upstream.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
@@ -63,6 +66,10 @@ pub struct RequestHead {
     pub request_id: String,
     /// What the caller may do.
     pub scopes: Scopes,
+    /// Patterns of the models that the caller's credential is limited to; none means that it does not limit them.
+    /// At most [`MAX_MODELS`](crate::wire::MAX_MODELS) that [`fit`](crate::wire::is_model_pattern), and only for an
+    /// agent that [enforces](Hello::enforces_models) them.
+    pub models: Vec<String>,
 }
 
 /// Status and fields of an answer, toward the caller.
@@ -124,6 +131,14 @@ pub struct Hello {
     pub device_id: [u8; 16],
     /// Optional features.
     pub capabilities: Vec<String>,
+}
+
+impl Hello {
+    /// True when this agent keeps a caller to [`RequestHead::models`]; another one would not see them.
+    #[must_use]
+    pub fn enforces_models(&self) -> bool {
+        self.capabilities.iter().any(|said| said == ALLOWED_MODELS)
+    }
 }
 
 /// What a relay answers.

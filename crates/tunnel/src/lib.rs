@@ -25,7 +25,8 @@ pub mod wire;
 
 pub use error::{CloseReason, Fault, Kind, Origin, ProtocolError};
 pub use frame::{
-    Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, Scopes, StreamId, Welcome,
+    ALLOWED_MODELS, Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, Scopes,
+    StreamId, Welcome,
 };
 pub use link::{Answer, Link, StreamHandle};
 pub use session::{Phase, Session, Settings, Side, StreamLimits};

@@ -22,6 +22,10 @@ use crate::{
 pub const MAX_FIELDS: usize = 256;
 /// Most bytes of all names and values of one head.
 pub const MAX_FIELD_BYTES: usize = 128 * 1024;
+/// Most patterns of models in one request head.
+pub const MAX_MODELS: usize = 64;
+/// Most bytes of one such pattern.
+pub const MAX_MODEL_PATTERN_BYTES: usize = 256;
 /// Least that `max_message_bytes` may be: every batch that a session makes fits, whatever is ready at once.
 pub const MIN_MESSAGE_BYTES: u32 = 1024 * 1024;
 /// What the status of an answer may be.
@@ -398,6 +402,7 @@ fn request_head(head: RequestHead) -> proto::RequestHead {
         expects_continue: head.expects_continue,
         request_id: head.request_id,
         scopes,
+        models: head.models,
     }
 }
 
@@ -420,7 +425,24 @@ fn from_request_head(head: proto::RequestHead) -> Decoded<RequestHead> {
             infer: head.scopes.contains(&proto::Scope::Infer.into()),
             manage: head.scopes.contains(&proto::Scope::Manage.into()),
         },
+        models: from_models(head.models)?,
     })
+}
+
+/// Never cut or mended: half a pattern could allow more than the whole one.
+fn from_models(models: Vec<String>) -> Decoded<Vec<String>> {
+    let is_good = models.len() <= MAX_MODELS && models.iter().all(|m| is_model_pattern(m));
+    is_good
+        .then_some(models)
+        .ok_or(ProtocolError::BadField { field: "models" })
+}
+
+/// True for a pattern of models that can cross: a peer ends the session over another one. 1 to
+/// [`MAX_MODEL_PATTERN_BYTES`] visible ASCII characters.
+#[must_use]
+pub fn is_model_pattern(pattern: &str) -> bool {
+    (1..=MAX_MODEL_PATTERN_BYTES).contains(&pattern.len())
+        && pattern.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
@@ -446,7 +468,8 @@ pub fn fits(headers: &HeaderMap) -> bool {
 pub(crate) fn field_bytes(frame: &Frame) -> usize {
     match frame {
         Frame::RequestHead(head) => {
-            head.target.as_str().len() + head.request_id.len() + bytes_of(&head.headers)
+            let models: usize = head.models.iter().map(String::len).sum();
+            head.target.as_str().len() + head.request_id.len() + models + bytes_of(&head.headers)
         }
         Frame::ResponseHead(head) => bytes_of(&head.headers),
         Frame::End(trailers) => bytes_of(trailers),

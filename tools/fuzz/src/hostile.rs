@@ -233,6 +233,7 @@ fn head(choices: &mut Choices<'_>) -> RequestHead {
         expects_continue: false,
         request_id: String::new(),
         scopes: Scopes::default(),
+        models: Vec::new(),
     }
 }
 
@@ -318,6 +319,7 @@ fn request(choices: &mut Choices<'_>) -> proto::TunnelRequest {
                 expects_continue: false,
                 request_id: String::new(),
                 scopes: vec![i32::from(choices.byte())],
+                models: Vec::new(),
             })),
             5..=9 => Some(Frame::Body(body(choices))),
             10 | 11 => Some(Frame::End(proto::End {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: only public API, and no randomness of its own, so that a crash is its input.
 
+pub mod bodies;
 pub mod choices;
 pub mod hostile;
 pub mod pair;

@@ -228,6 +228,7 @@ impl World {
             expects_continue: false,
             request_id: index.to_string(),
             scopes: Scopes::default(),
+            models: Vec::new(),
         };
         let Ok(handle) = self.relay.open(head, self.clock.0) else {
             return;

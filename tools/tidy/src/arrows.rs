@@ -20,11 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("c2l-tunnel", &["c2l-proto"]),
     ("c2l-auth", &[]),
     ("c2l-bridge", &[]),
+    ("c2l-models", &[]),
     (
         "c2l-relay",
         &["c2l-auth", "c2l-bridge", "c2l-proto", "c2l-tunnel"],
     ),
-    ("c2l-agent", &["c2l-bridge", "c2l-proto", "c2l-tunnel"]), // a token is an opaque secret to it: no c2l-auth
+    (
+        "c2l-agent", // a token is an opaque secret to it: no c2l-auth
+        &["c2l-bridge", "c2l-models", "c2l-proto", "c2l-tunnel"],
+    ),
     ("c2l-demo", &[]),
     (
         "c2l-testkit",

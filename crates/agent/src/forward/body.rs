@@ -1,22 +1,23 @@
 //! The request body on its way from the tunnel to the upstream.
 //!
-//! Invariant: the upstream sees a body end only when it was whole. A fault, or a length that does not hold, breaks the
-//! connection to the upstream instead.
+//! Invariant: the upstream sees a body end only when it was whole and allowed. A fault, a length that does not hold, or
+//! a model that may not be used breaks the connection to the upstream instead.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use c2l_models::{Gate, Refusal};
 use c2l_tunnel::StreamHandle;
 use http_body::{Body, Frame, SizeHint};
 
-use super::headers;
+use super::{headers, owner};
 use crate::now;
 
 /// What the two halves of an exchange tell each other. One task moves both, so the order of single loads and stores
@@ -31,6 +32,8 @@ pub(super) struct Signals {
     pub(super) is_upload_over: AtomicBool,
     /// Set when the body was longer or shorter than announced.
     pub(super) is_length_wrong: AtomicBool,
+    /// Set when what the body names is refused.
+    pub(super) refusal: OnceLock<c2l_tunnel::Fault>,
     /// Interim answers so far.
     pub(super) interim_answers: AtomicU32,
     /// Set when the upstream asks for a body that is held back.
@@ -44,6 +47,8 @@ pub(super) enum BodyError {
     Stream(c2l_tunnel::Fault),
     #[error("the body is not as long as announced")]
     Length,
+    #[error("the body is refused")]
+    Refused,
 }
 
 /// The body of one request.
@@ -53,6 +58,10 @@ pub(super) struct RequestBody {
     stream: Option<Arc<StreamHandle>>,
     /// What is left of the announced length, if one was.
     left_bytes: Option<u64>,
+    /// Before a body whose end has not been judged yet.
+    gate: Option<Box<Gate>>,
+    /// Set once the stream has said that nothing more comes.
+    is_ended: bool,
     signals: Arc<Signals>,
 }
 
@@ -63,19 +72,24 @@ impl RequestBody {
         Self {
             stream: None,
             left_bytes: Some(0),
+            gate: None,
+            is_ended: true,
             signals,
         }
     }
 
-    /// What comes from `stream`, of the announced length.
+    /// What comes from `stream`, of the announced length; its end only if `gate` lets it through.
     pub(super) fn from_stream(
         stream: Arc<StreamHandle>,
         length: Option<u64>,
+        gate: Option<Gate>,
         signals: Arc<Signals>,
     ) -> Self {
         Self {
             stream: Some(stream),
             left_bytes: length,
+            gate: gate.map(Box::new),
+            is_ended: false,
             signals,
         }
     }
@@ -85,22 +99,51 @@ impl RequestBody {
         BodyError::Length
     }
 
-    fn count(&mut self, piece: &Bytes) -> Result<(), BodyError> {
-        let length = piece.len() as u64;
+    fn refused(&self, refusal: Refusal) -> BodyError {
+        // One body is refused once: after an error it is not polled again.
+        drop(self.signals.refusal.set(owner::fault(refusal)));
+        BodyError::Refused
+    }
+
+    /// Takes a piece from the stream and gives what may go on of it now, which may be nothing.
+    fn take(&mut self, piece: Bytes) -> Result<Bytes, BodyError> {
         if let Some(left) = self.left_bytes {
-            let left = left
-                .checked_sub(length)
-                .ok_or_else(|| self.wrong_length())?;
-            self.left_bytes = Some(left);
-            if left == 0 {
-                // The library does not ask for the end of a body that is as long as announced.
-                self.signals.is_upload_whole.store(true, Ordering::Relaxed);
+            let left = left.checked_sub(piece.len() as u64);
+            self.left_bytes = Some(left.ok_or_else(|| self.wrong_length())?);
+        }
+        let is_last = self.left_bytes == Some(0);
+        let passed = match &mut self.gate {
+            Some(gate) => gate.pass(piece, is_last),
+            None => Ok(piece),
+        };
+        let piece = passed.map_err(|refusal| self.refused(refusal))?;
+        if is_last {
+            self.gate = None;
+            // The library does not ask for the end of a body that is as long as announced.
+            self.signals.is_upload_whole.store(true, Ordering::Relaxed);
+        }
+        Ok(piece)
+    }
+
+    /// The end of the body: what was held back, then trailers, then nothing.
+    fn end(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
+        if let Some(mut gate) = self.gate.take() {
+            let held = gate.finish().map_err(|refusal| self.refused(refusal))?;
+            if !held.is_empty() {
+                return Ok(Some(self.given(held)));
             }
         }
-        self.signals
-            .uploaded_bytes
-            .fetch_add(length, Ordering::Relaxed);
-        Ok(())
+        // HTTP/1 writes only trailers that a `Trailer` field announced, and that field ends here (RFC 9110 §6.5.1
+        // permits a hop to drop them). They go to the library all the same: it knows its framing.
+        let trailers = self.stream.take().and_then(|stream| stream.take_trailers());
+        self.signals.is_upload_whole.store(true, Ordering::Relaxed);
+        Ok(trailers.map(|fields| Frame::trailers(headers::trailers(fields))))
+    }
+
+    fn given(&self, piece: Bytes) -> Frame<Bytes> {
+        let uploaded = &self.signals.uploaded_bytes;
+        uploaded.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Frame::data(piece)
     }
 }
 
@@ -115,28 +158,25 @@ impl Body for RequestBody {
         if self.signals.is_upload_over.load(Ordering::Relaxed) {
             return Poll::Pending; // for good: the connection is closed with the exchange
         }
-        let Some(stream) = &self.stream else {
-            return Poll::Ready(None);
-        };
-        match ready!(stream.poll_body(now(), cx)) {
-            Ok(Some(piece)) => {
-                self.count(&piece)?;
-                Poll::Ready(Some(Ok(Frame::data(piece))))
+        while !self.is_ended {
+            let Some(stream) = &self.stream else {
+                return Poll::Ready(None);
+            };
+            match ready!(stream.poll_body(now(), cx)) {
+                Ok(Some(piece)) => {
+                    let piece = self.take(piece)?;
+                    if !piece.is_empty() {
+                        return Poll::Ready(Some(Ok(self.given(piece))));
+                    }
+                }
+                Ok(None) if self.left_bytes.is_some_and(|left| left > 0) => {
+                    return Poll::Ready(Some(Err(self.wrong_length())));
+                }
+                Ok(None) => self.is_ended = true,
+                Err(fault) => return Poll::Ready(Some(Err(BodyError::Stream(fault)))),
             }
-            Ok(None) if self.left_bytes.is_some_and(|left| left > 0) => {
-                Poll::Ready(Some(Err(self.wrong_length())))
-            }
-            Ok(None) => {
-                // HTTP/1 writes only trailers that a `Trailer` field announced, and that field ends here (RFC 9110
-                // §6.5.1 permits a hop to drop them). They go to the library all the same: it knows its framing.
-                let trailers = stream.take_trailers();
-                self.stream = None;
-                self.signals.is_upload_whole.store(true, Ordering::Relaxed);
-                let trailers = trailers.map(|fields| Frame::trailers(headers::trailers(fields)));
-                Poll::Ready(trailers.map(Ok))
-            }
-            Err(fault) => Poll::Ready(Some(Err(BodyError::Stream(fault)))),
         }
+        Poll::Ready(self.end().transpose())
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,7 +184,11 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        let held = self
+            .gate
+            .as_ref()
+            .map_or(0, |gate| gate.held_bytes() as u64);
         self.left_bytes
-            .map_or_else(SizeHint::new, SizeHint::with_exact)
+            .map_or_else(SizeHint::new, |left| SizeHint::with_exact(left + held))
     }
 }

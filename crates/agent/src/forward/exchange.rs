@@ -1,6 +1,6 @@
 //! One exchange: a request to the upstream, and its answer back, piece by piece as they come.
 //!
-//! 1. `policy` judges the path, the method and the scopes.
+//! 1. `policy` judges the path, the method and the scopes; `owner` the models, as far as the body is not needed for it.
 //! 2. `headers` and `body` make the upstream's request of it.
 //! 3. `pool` gives a connection. What may have reached the upstream is never sent a second time.
 //! 4. The head of the answer is awaited; a caller that holds its body back is asked for it when the upstream wants it.
@@ -18,6 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use c2l_models::Gate;
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, ResponseHead, StreamHandle};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as _, Frame};
@@ -30,7 +31,7 @@ use super::{
     body::{RequestBody, Signals},
     headers,
     ollama::{Class, Endpoint},
-    policy,
+    owner, policy,
     pool::{Connection, PendingAnswer},
 };
 use crate::{now, status::note_error};
@@ -107,10 +108,11 @@ impl Forwarder {
         record: &mut Record,
     ) -> Result<(), Failure> {
         let target = policy::target(&head.target)?;
-        let endpoint = policy::admit(&head, target.path(), self.allow_manage)?;
+        let endpoint = policy::admit(&head, target.path(), &self.owner)?;
         record.route = endpoint.template;
+        let gate = self.owner.judge_models(&head, &target, endpoint)?;
         let is_body_held_back = head.expects_continue && !head.is_whole;
-        let request = self.request_for(head, target.into(), stream, signals)?;
+        let request = self.request_for(head, target.into(), gate, stream, signals)?;
         let mut waiting = Waiting {
             stream,
             signals,
@@ -143,6 +145,7 @@ impl Forwarder {
         &self,
         head: RequestHead,
         target: Uri,
+        mut gate: Option<Gate>,
         stream: &Arc<StreamHandle>,
         signals: &Arc<Signals>,
     ) -> Result<Request<RequestBody>, Fault> {
@@ -156,12 +159,17 @@ impl Forwarder {
             }
             RequestBody::none(Arc::clone(signals))
         } else {
+            if length == Some(0)
+                && let Some(mut gate) = gate.take()
+            {
+                gate.finish().map_err(owner::fault)?; // the library asks for no body that is announced as empty
+            }
             if length.is_none() {
                 // Said outright: for a GET the library would otherwise assume that there is no body.
                 let chunked = HeaderValue::from_static("chunked");
                 fields.insert(header::TRANSFER_ENCODING, chunked);
             }
-            RequestBody::from_stream(Arc::clone(stream), length, Arc::clone(signals))
+            RequestBody::from_stream(Arc::clone(stream), length, gate, Arc::clone(signals))
         };
         if head.expects_continue && !head.is_whole {
             let expectation = HeaderValue::from_static("100-continue");
@@ -395,8 +403,8 @@ fn answer_head(answer: Response<Incoming>) -> Result<(ResponseHead, Incoming), F
 
 /// What it means that no head came.
 fn failed(error: TrySendError<Request<RequestBody>>, is_unsent: bool, signals: &Signals) -> Fault {
-    if signals.is_length_wrong.load(Ordering::Relaxed) {
-        return wrong_length();
+    if let Some(fault) = body_fault(signals) {
+        return fault;
     }
     let error = error.into_error();
     debug!(%error, "no answer");
@@ -410,15 +418,22 @@ fn failed(error: TrySendError<Request<RequestBody>>, is_unsent: bool, signals: &
 }
 
 fn broken_body(signals: &Signals) -> Fault {
-    if signals.is_length_wrong.load(Ordering::Relaxed) {
-        return wrong_length();
-    }
-    upstream_failed("Ollama broke off in the middle of its answer")
+    let broken = || upstream_failed("Ollama broke off in the middle of its answer");
+    body_fault(signals).unwrap_or_else(broken)
 }
 
-fn wrong_length() -> Fault {
-    let why = "the request body is not as long as announced";
-    Fault::new(Kind::InvalidRequest, Origin::Caller, why)
+/// What was wrong with the request's body, if it is why the connection was broken.
+fn body_fault(signals: &Signals) -> Option<Fault> {
+    let wrong_length = || {
+        let why = "the request body is not as long as announced";
+        Fault::new(Kind::InvalidRequest, Origin::Caller, why)
+    };
+    let is_length_wrong = signals.is_length_wrong.load(Ordering::Relaxed);
+    signals
+        .refusal
+        .get()
+        .cloned()
+        .or_else(|| is_length_wrong.then(wrong_length))
 }
 
 fn upstream_failed(why: &'static str) -> Fault {

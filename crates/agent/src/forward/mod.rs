@@ -3,13 +3,15 @@
 //! Invariant: every request is judged here again, whatever the relay thought of it, and at most so many run at once.
 //! What runs belongs to the [`Forwarder`], which waits for it; sessions come and go above.
 //!
-//! Read next: `exchange`, one request from its head to the end of its answer; `policy`, what may pass at all.
+//! Read next: `exchange`, one request from its head to the end of its answer; `policy`, what may pass at all; `owner`,
+//! what the owner allows of that.
 
 mod body;
 mod exchange;
 mod headers;
 mod look;
 mod ollama;
+pub(crate) mod owner;
 mod policy;
 mod pool;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use tokio_util::{
 };
 use tracing::{Instrument as _, info_span, warn};
 
-use self::pool::Pool;
+use self::{owner::Owner, pool::Pool};
 use crate::{
     config::Config,
     error::Error,
@@ -36,7 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     pool: Pool,
-    allow_manage: bool,
+    owner: Owner,
     load_grace: Duration,
     /// One for each request at the upstream, also for one that only finishes its load.
     slots: Arc<Semaphore>,
@@ -51,7 +53,7 @@ impl Forwarder {
         let slots = config.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             pool: Pool::new(config)?,
-            allow_manage: config.allow_manage,
+            owner: Owner::new(config).map_err(|problems| Error::Config { problems })?,
             load_grace: config.load_grace,
             slots: Arc::new(Semaphore::new(slots)),
             activity,

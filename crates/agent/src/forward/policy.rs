@@ -6,7 +6,10 @@
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead};
 use http::{Method, uri::PathAndQuery};
 
-use super::ollama::{Class, ENDPOINTS, Endpoint};
+use super::{
+    ollama::{Class, ENDPOINTS, Endpoint},
+    owner::Owner,
+};
 
 /// Where a method and a path lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub(crate) fn classify(method: &Method, path: &str) -> Route {
 pub(crate) fn admit(
     head: &RequestHead,
     path: &str,
-    allow_manage: bool,
+    owner: &Owner,
 ) -> Result<&'static Endpoint, Fault> {
     let refuse = |kind, origin, why: &'static str| Err(Fault::new(kind, origin, why).retry_safe());
     let endpoint = match classify(&head.method, path) {
@@ -68,13 +71,17 @@ pub(crate) fn admit(
         let why = "this changes what the machine holds and needs the scope `manage`";
         return refuse(Kind::Forbidden, Origin::Caller, why);
     }
-    if is_manage && !allow_manage {
+    if is_manage && !owner.allow_manage {
         let why = "the owner of this machine does not allow changes to what it holds";
         return refuse(Kind::Forbidden, Origin::Agent, why);
     }
     if !is_manage && !head.scopes.infer {
         let why = "this needs the scope `infer`";
         return refuse(Kind::Forbidden, Origin::Caller, why);
+    }
+    if !owner.allows_route(endpoint) {
+        let why = "the owner of this machine does not allow this path";
+        return refuse(Kind::Forbidden, Origin::Agent, why);
     }
     Ok(endpoint)
 }
@@ -183,12 +190,16 @@ mod tests {
             expects_continue: false,
             request_id: String::new(),
             scopes,
+            models: Vec::new(),
         }
     }
 
     fn kind(method: &Method, path: &str, scopes: Scopes, allow_manage: bool) -> Option<Kind> {
         let head = head(method, path, scopes);
-        admit(&head, path, allow_manage).err().map(|fault| {
+        let mut config = crate::tests::config();
+        config.allow_manage = allow_manage;
+        let owner = Owner::new(&config).unwrap();
+        admit(&head, path, &owner).err().map(|fault| {
             assert!(fault.is_retry_safe, "nothing was sent");
             fault.kind
         })

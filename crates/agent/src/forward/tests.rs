@@ -161,6 +161,11 @@ impl Tunnel {
     }
 }
 
+/// For bodies that stand for any: nobody looks into them.
+fn unjudged(config: &mut Config) {
+    config.policy.allow_cloud_models = true;
+}
+
 fn head(method: Method, path: &str, fields: &[(&str, &str)]) -> RequestHead {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
@@ -177,6 +182,7 @@ fn head(method: Method, path: &str, fields: &[(&str, &str)]) -> RequestHead {
             infer: true,
             manage: true,
         },
+        models: Vec::new(),
     }
 }
 
@@ -291,7 +297,7 @@ impl Peer {
 
 #[tokio::test]
 async fn a_request_reaches_the_upstream_with_its_length_our_host_and_no_credentials() {
-    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
     let mut request = head(
         Method::POST,
         "//api//chat/?ts=1",
@@ -344,7 +350,7 @@ async fn a_request_reaches_the_upstream_with_its_length_our_host_and_no_credenti
 
 #[tokio::test]
 async fn a_body_without_length_is_chunked_whatever_the_method() {
-    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
     for (method, path) in [(Method::POST, "/api/chat"), (Method::GET, "/api/tags")] {
         let mut request = head(method, path, &[]);
         request.is_whole = false;
@@ -404,7 +410,7 @@ async fn a_large_answer_crosses_whole_and_waits_for_its_reader() {
 
 #[tokio::test]
 async fn an_answer_may_begin_and_go_on_before_the_request_ends() {
-    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
     let mut request = head(Method::POST, "/api/chat", &[]);
     request.is_whole = false;
     let caller = tunnel.open(request);
@@ -638,7 +644,7 @@ async fn until(is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_caller_who_leaves_closes_the_upstreams_connection_at_once() {
-    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
     // before the head
     let caller = tunnel.post("/api/chat", "{}");
     let mut peer = upstream.accept().await;
@@ -722,6 +728,72 @@ async fn what_the_policy_refuses_never_reaches_the_upstream() {
     assert!(first.head().await.starts_with("get /api/tags "));
     first.say(OK).await;
     assert_eq!(caller.whole().await.0, 200);
+}
+
+#[tokio::test]
+async fn pieces_go_on_at_once_and_only_the_end_waits_for_the_verdict() {
+    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let mut request = head(Method::POST, "/api/chat", &[]);
+    request.is_whole = false;
+    let caller = tunnel.open(request);
+    caller.send("{\"messages\":[");
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    assert_eq!(peer.bytes(18).await, "D\r\n{\"messages\":[\r\n");
+    caller.send("],\"model\":\"tiny\"}");
+    assert_eq!(peer.bytes(22).await, "10\r\n],\"model\":\"tiny\"\r\n");
+    // The brace and what follows it come with the end of the body.
+    caller.send(" \n");
+    assert_eq!(tunnel.agent.active_streams(), 1);
+    caller.end();
+    assert_eq!(peer.bytes(13).await, "3\r\n} \n\r\n0\r\n\r\n");
+    peer.say(OK).await;
+    assert_eq!(caller.whole().await, (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_of_announced_length_goes_on_whole_and_unchanged() {
+    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let caller = tunnel.post("/api/chat", "{\"model\":\"tiny\"}\n");
+    let mut peer = upstream.accept().await;
+    assert!(peer.head().await.contains("content-length: 17\r\n"));
+    assert_eq!(peer.bytes(17).await, "{\"model\":\"tiny\"}\n");
+    peer.say(OK).await;
+    assert_eq!(caller.whole().await, (200, "ok".to_owned()));
+    assert_eq!(tunnel.forwarder.pool.idle_count(), 1);
+}
+
+#[tokio::test]
+async fn a_bad_model_is_refused_before_the_rest_of_the_body_has_come() {
+    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let fields = [("content-length", "100000000")];
+    let mut request = head(Method::POST, "/api/chat", &fields);
+    request.is_whole = false;
+    let caller = tunnel.open(request);
+    caller.send("{\"model\":\"gpt-oss:120b-cloud\",\"images\":[\"");
+    let fault = caller.fault().await;
+    let expected = (Kind::Forbidden, Origin::Agent, true);
+    assert_eq!((fault.kind, fault.origin, fault.is_retry_safe), expected);
+    let mut peer = upstream.accept().await;
+    let seen = String::from_utf8(peer.closed().await).unwrap();
+    assert!(!seen.contains("cloud"), "{seen}");
+    soon(until(|| tunnel.agent.active_streams() == 0)).await;
+}
+
+#[tokio::test]
+async fn a_trailer_still_follows_an_end_that_was_held_back() {
+    let (tunnel, upstream) = Tunnel::with_upstream().await;
+    let mut request = head(Method::POST, "/api/chat", &[]);
+    request.is_whole = false;
+    let caller = tunnel.open(request);
+    caller.send("{}");
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), "1".parse().unwrap())]);
+    caller.0.send_end(trailers).unwrap();
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    assert_eq!(peer.bytes(17).await, "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n");
+    peer.say(OK).await;
+    assert_eq!(caller.whole().await, (200, "ok".to_owned()));
 }
 
 #[tokio::test]

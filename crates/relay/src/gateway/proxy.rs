@@ -163,5 +163,6 @@ fn request_head(
             infer: caller.grant.scopes.contains(Scope::Infer),
             manage: caller.grant.scopes.contains(Scope::Manage),
         },
+        models: Vec::new(),
     })
 }

@@ -126,6 +126,7 @@ pub(super) fn request(is_whole: bool) -> RequestHead {
         expects_continue: false,
         request_id: "r".to_owned(),
         scopes: Scopes::default(),
+        models: Vec::new(),
     }
 }
 

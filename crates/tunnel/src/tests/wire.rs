@@ -65,8 +65,9 @@ fn request() -> impl Strategy<Value = Frame> {
         headers(),
         flags,
         "[a-z0-9]{0,9}",
+        vec("[a-z0-9:*?]{1,9}", 0..4),
     );
-    head.prop_map(|(method, target, headers, flags, request_id)| {
+    head.prop_map(|(method, target, headers, flags, request_id, models)| {
         let [is_whole, expects_continue, infer, manage] = flags;
         Frame::RequestHead(Box::new(RequestHead {
             method: Method::from_bytes(method.as_bytes()).expect("a method"),
@@ -76,6 +77,7 @@ fn request() -> impl Strategy<Value = Frame> {
             expects_continue,
             request_id,
             scopes: Scopes { infer, manage },
+            models,
         }))
     })
 }
@@ -272,6 +274,32 @@ fn impossible_heads_are_refused() {
             ..proto::RelayMessage::default()
         };
         assert!(wire::decode_relay(message).is_err(), "{method} {target}");
+    }
+    let many = vec!["a".to_owned(); wire::MAX_MODELS + 1];
+    let long = "a".repeat(wire::MAX_MODEL_PATTERN_BYTES + 1);
+    for models in [
+        many,
+        vec![long],
+        vec![String::new()],
+        vec!["a b".to_owned()],
+    ] {
+        let head = proto::RequestHead {
+            method: "GET".to_owned(),
+            path_and_query: Bytes::from_static(b"/"),
+            models,
+            ..proto::RequestHead::default()
+        };
+        let request = proto::TunnelRequest {
+            stream_id: 1,
+            frame: Some(proto::tunnel_request::Frame::Head(head)),
+        };
+        let message = proto::RelayMessage {
+            requests: vec![request],
+            ..proto::RelayMessage::default()
+        };
+        let field = "models";
+        let refusal = wire::decode_relay(message).unwrap_err();
+        assert_eq!(refusal, ProtocolError::BadField { field });
     }
     let zero = proto::AgentMessage {
         responses: vec![proto::TunnelResponse::default()],
