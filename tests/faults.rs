@@ -3,6 +3,8 @@
 
 #[path = "faults/callers.rs"]
 mod callers;
+#[path = "faults/lines.rs"]
+mod lines;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/processes.rs"]
@@ -11,6 +13,8 @@ mod processes;
 mod sessions;
 #[path = "faults/shutdown.rs"]
 mod shutdown;
+#[path = "faults/stuck.rs"]
+mod stuck;
 #[path = "faults/upstreams.rs"]
 mod upstreams;
 

@@ -1,5 +1,8 @@
 //! Promise: what operators need is on their own port, and no secret, prompt or answer is in anything they read.
 
+#[cfg(unix)]
+#[path = "ops/dev.rs"]
+mod dev;
 #[path = "ops/faults.rs"]
 mod faults;
 #[cfg(unix)]

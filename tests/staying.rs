@@ -9,8 +9,10 @@ use std::{
 };
 
 use c2l_agent::Status;
+use c2l_proto::tunnel::{AgentControl, AgentMessage, TokenRenewal, agent_control, relay_control};
 use c2l_testkit::{
-    Caller, PATIENCE, TestAgent, TestProxy, TestRelay, TestUpstream, eventually, tokens,
+    Caller, CapturedLog, FakeAgent, PATIENCE, TestAgent, TestProxy, TestRelay, TestUpstream,
+    eventually, tokens,
 };
 
 /// How long a token is good for after its end.
@@ -85,6 +87,50 @@ async fn a_token_that_runs_out_without_a_fresh_one_ends_the_session_with_a_clear
     );
     let error = agent.ended().await.expect_err("a refusal");
     assert!(matches!(error, c2l_agent::Error::Refused { .. }), "{error}");
+}
+
+/// Token renewals, as a hasty agent sends them: how often one comes is nobody's to say but the agent's.
+#[tokio::test]
+async fn an_agent_that_renews_again_and_again_does_not_fill_the_log() {
+    let log = CapturedLog::start();
+    let relay = TestRelay::start().await;
+    let token = relay.agent_token("ada");
+    let agent = FakeAgent::connect(relay.address(), &token, "laptop").await;
+    let mut agent = agent.expect("a session");
+    for (token, line, is_good) in [
+        (token.as_str(), "token renewed", true),
+        ("x.y.z", "a renewal was refused", false),
+    ] {
+        for _ in 0..20 {
+            let renewal = TokenRenewal {
+                token: token.to_owned(),
+            };
+            let control = AgentControl {
+                control: Some(agent_control::Control::TokenRenewal(renewal)),
+            };
+            agent
+                .send(AgentMessage {
+                    control: vec![control],
+                    responses: Vec::new(),
+                })
+                .await;
+            let answer = loop {
+                let message = agent.message().await.expect("a session that goes on");
+                let found = message.control.into_iter().find_map(|said| said.control);
+                if let Some(relay_control::Control::TokenState(state)) = found {
+                    break state.is_accepted;
+                }
+            };
+            assert_eq!(answer, is_good);
+        }
+        let lines = log.text().matches(line).count();
+        assert_eq!(
+            lines,
+            usize::from(is_good),
+            "{line}: once in a while, for both"
+        );
+    }
+    log.assert_without([token.as_str()]);
 }
 
 #[tokio::test]

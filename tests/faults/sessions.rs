@@ -53,6 +53,7 @@ async fn ask(caller: &Caller, number: usize) -> (String, Outcome) {
         503 => {
             let body: Value = serde_json::from_str(&text).expect("a record");
             assert_eq!(body["code"], "agent_offline", "{body}");
+            assert_eq!(body["retry_safe"], true, "nothing was done: {body}");
             Outcome::Offline
         }
         other => panic!("{other}: {text}"),

@@ -48,6 +48,34 @@ async fn ops_03_operators_pages_are_on_their_own_port_alone() {
 }
 
 #[tokio::test]
+async fn web_07_a_foreign_host_learns_nothing_on_the_operators_port() {
+    let (relay, ..) = loop_of().await;
+    let port = relay.ops_address().port();
+    for (host, status) in [
+        ("evil.example".to_owned(), 421),
+        (format!("evil.example:{port}"), 421),
+        (format!("localhost:{port}"), 200),
+        (relay.ops_address().to_string(), 200),
+    ] {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            let mut connection = RawConnection::open(relay.ops_address()).await;
+            let fields = format!("host: {host}\r\nconnection: close");
+            connection
+                .send(format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n"))
+                .await;
+            let answer = connection.head(true).await;
+            assert_eq!(answer.status, status, "{host} {path}");
+            let body = String::from_utf8(connection.rest().await.to_vec()).expect("text");
+            assert_eq!(
+                body.contains("c2l_"),
+                status == 200 && path == "/metrics",
+                "{body}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn ops_03_metrics_count_and_name_nobody() {
     let (relay, _agent, _upstream, caller) = loop_of().await;
     for _ in 0..3 {

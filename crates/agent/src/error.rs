@@ -85,7 +85,9 @@ impl Setback {
             }
             Self::Closed(reason) => matches!(
                 reason,
-                CloseReason::ConnectionLost | CloseReason::PeerSilent(_)
+                CloseReason::ConnectionLost
+                    | CloseReason::PeerSilent(_)
+                    | CloseReason::PeerStuck(_)
             ),
             Self::Token(_) | Self::TokenTimeout(_) | Self::Dial(_) | Self::Ended { .. } => false,
         }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use c2l_bridge::Pulse;
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
     ALLOWED_MODELS, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side,
@@ -238,14 +239,15 @@ impl Session {
         tasks: Tasks,
         leaving: &CancellationToken,
     ) -> Ended {
-        if self.move_messages(&mut inbound, leaving).await == Pause::Over {
+        let pulse = tasks.pulse.clone();
+        if self.move_messages(&mut inbound, &pulse, leaving).await == Pause::Over {
             return self.finish(inbound, tasks, leaving).await;
         }
         let open_for = self.open.map(|since| since.elapsed());
         let leaving = leaving.clone();
         self.is_parting = true;
         let rest = Box::pin(async move {
-            self.move_messages(&mut inbound, &leaving).await;
+            self.move_messages(&mut inbound, &pulse, &leaving).await;
             self.finish(inbound, tasks, &leaving).await;
         });
         Ended {
@@ -285,11 +287,12 @@ impl Session {
     async fn move_messages(
         &mut self,
         inbound: &mut Streaming<RelayMessage>,
+        pulse: &Pulse,
         leaving: &CancellationToken,
     ) -> Pause {
         let link = self.link.clone();
         let agent = Arc::clone(&self.agent);
-        let mut clock = pin!(keep_time(&link));
+        let mut clock = pin!(keep_time(&link, pulse));
         let mut wall_clock = pin!(wall_clock_jumps());
         loop {
             // Every arm may be dropped: what they wait for stays in the call, the link, the renewal or the token. In
@@ -426,10 +429,11 @@ impl Session {
 }
 
 /// Does what is due in the session, until it is closed.
-async fn keep_time(link: &Link) {
+async fn keep_time(link: &Link, pulse: &Pulse) {
     let mut timer = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| {
         loop {
+            link.heard(pulse.last().into_std());
             let Some(due) = link.tick(now(), cx) else {
                 return Poll::Ready(());
             };

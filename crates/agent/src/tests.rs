@@ -23,7 +23,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, interval, timeout},
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Streaming, transport::Server};
@@ -153,6 +153,11 @@ impl Relay {
 
     /// Takes the next call and welcomes it.
     async fn session(&mut self, id: &str) -> Held {
+        self.session_beating(id, Duration::from_secs(15)).await
+    }
+
+    /// The same, with a heartbeat to be kept.
+    async fn session_beating(&mut self, id: &str, heartbeat_interval: Duration) -> Held {
         let mut held = self.call().await.accept();
         let first = held.next().await.unwrap();
         assert!(
@@ -162,7 +167,7 @@ impl Relay {
             session_id: id.to_owned(),
             protocol_version: 1,
             limits: Limits::default(),
-            heartbeat_interval: Duration::from_secs(15),
+            heartbeat_interval,
             build: "relay".to_owned(),
             token_holds: None,
         })))
@@ -481,6 +486,37 @@ async fn a_relay_that_breaks_the_protocol_loses_the_session_only() {
     let held = relay.session("s-1").await;
     agent.until_open("s-1").await;
     held.send(Frame::Window(1)).await; // for a stream that was never opened
+    let held = relay.session("s-2").await;
+    agent.until_open("s-2").await;
+    agent.leave_from(held).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_beats_and_takes_nothing_in_is_left_for_the_next_session() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let mut relay = Relay::start().await;
+    let mut agent = Running::start(relay.config());
+    let mut stuck = relay.session_beating("s-1", INTERVAL).await;
+    agent.until_open("s-1").await;
+    let mut beats = interval(INTERVAL);
+    let began_at = Instant::now();
+    for sequence in 1.. {
+        beats.tick().await;
+        let beat = wire::encode_relay(Batch {
+            control: vec![Control::Heartbeat {
+                sequence,
+                acknowledged: sequence,
+                received: 1, // the hello, and nothing since
+            }],
+            frames: Vec::new(),
+        });
+        if stuck.outbound.send(Ok(beat)).await.is_err() {
+            break;
+        }
+        assert!(began_at.elapsed() < 50 * INTERVAL, "it stays");
+    }
+    assert!(began_at.elapsed() >= 2 * INTERVAL);
+    while stuck.next().await.is_some() {} // heartbeats of its own, which counted what they heard
     let held = relay.session("s-2").await;
     agent.until_open("s-2").await;
     agent.leave_from(held).await;

@@ -4,10 +4,14 @@
 //! Invariant: the bytes that go in come out in order, whatever a proxy does to message boundaries (RFC 6455 §5.4 lets
 //! it split and merge frames), and a peer costs bounded memory: message length is limited, pings are answered one at a
 //! time, and what is written waits for the socket.
+//!
+//! Beside it, for both ends as well: [`Pulse`] tells when bytes last came over a connection, bridged or not, more than a few.
 
+mod pulse;
 mod stream;
 mod upgrade;
 
+pub use pulse::{Pulse, Pulsed};
 pub use stream::{ByteStream, Role, settings};
 pub use upgrade::{
     ACCEPT, KEY, NotAnUpgrade, PROTOCOL, PROTOCOL_NAME, VERSION, accept_for, check_request, new_key,

@@ -3,7 +3,8 @@
 //! Invariant: what is printed on stdout works at that moment. The block comes after a request has gone all the way
 //! through relay and agent to the upstream.
 //!
-//! 1. The relay's port is bound, and the upstream looked for; where there is none, the demonstration model starts.
+//! 1. The relay's port is bound, and the upstream looked for; where none was chosen and none is there, the demonstration
+//!    model starts.
 //! 2. Relay and agent run side by side; the agent's token is issued anew whenever it asks.
 //! 3. `announce` waits until a request passes, then prints.
 //! 4. A signal ends both in order; the demonstration model goes last.
@@ -47,6 +48,9 @@ const API_KEY_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long everything may take to come up.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// What the example asks for where nobody can be asked what there is.
+const LIKELY_MODEL: &str = "llama3.2";
+
 /// Between two looks at whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -56,7 +60,7 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     let key = Arc::new(relay::signing_key(&settings.data_dir)?);
     let public = listen(settings.listen, "--listen").await?;
     let mut demo = Demonstration::default();
-    let upstream = Upstream::find(&settings.upstream, &mut demo).await?;
+    let upstream = Upstream::find(&settings, &mut demo).await?;
     let result = Box::pin(together(&settings, &key, public, upstream, &stop)).await;
     demo.end().await;
     result
@@ -236,8 +240,10 @@ struct Upstream {
 }
 
 impl Upstream {
-    /// What answers at `wanted`; else the demonstration model, which `demo` then holds.
-    async fn find(wanted: &Uri, demo: &mut Demonstration) -> anyhow::Result<Self> {
+    /// What answers where it is wanted, or will once it is started there. Where nobody chose the place and nothing
+    /// answers, the demonstration model, which `demo` then holds.
+    async fn find(settings: &DevSettings, demo: &mut Demonstration) -> anyhow::Result<Self> {
+        let wanted = &settings.upstream;
         let shown = wanted.to_string();
         let shown = shown.trim_end_matches('/');
         let tiny = || Model::Ollama(MODEL.to_owned());
@@ -247,6 +253,13 @@ impl Upstream {
                 uri: wanted.clone(),
                 line: format!("{shown}{}", product.unwrap_or_default()),
                 model: found.model.unwrap_or_else(tiny),
+            });
+        }
+        if settings.is_upstream_given {
+            return Ok(Self {
+                uri: wanted.clone(),
+                line: format!("{shown}, where nothing answers yet: start it"),
+                model: Model::Ollama(LIKELY_MODEL.to_owned()),
             });
         }
         Ok(Self {

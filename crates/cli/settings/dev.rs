@@ -26,6 +26,8 @@ pub(crate) static TABLE: Table = Table {
 pub(crate) struct DevSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) upstream: Uri,
+    /// Somebody chose it: then nothing else takes its place.
+    pub(crate) is_upstream_given: bool,
     pub(crate) allow_manage: bool,
     pub(crate) allow_cloud_models: bool,
     pub(crate) data_dir: PathBuf,
@@ -36,6 +38,7 @@ pub(crate) fn read(values: &mut Values) -> Option<DevSettings> {
     Some(DevSettings {
         listen: values.get("listen", parse::address),
         upstream: values.get("upstream", parse::upstream),
+        is_upstream_given: values.is_given("upstream"),
         allow_manage: values.switch("allow-manage"),
         allow_cloud_models: values.switch("allow-cloud-models"),
         data_dir: data_dir?, // last, so that everything above has been read

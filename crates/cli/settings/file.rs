@@ -108,7 +108,8 @@ impl Reader<'_> {
                     }
                 }
                 (Some(table), _) => {
-                    let reason = format!("{} is a section: write [{0}]", table.section);
+                    let hint = elsewhere("", table.section).unwrap_or_default();
+                    let reason = format!("{} is a section: write [{0}]{hint}", table.section);
                     self.mistake(value.span().start, reason);
                 }
                 (None, _) if name.get_ref() == ISSUERS => self.issuers(value),
@@ -142,10 +143,9 @@ impl Reader<'_> {
         if section.is_empty() {
             known.extend(ALL.iter().map(|table| table.section.to_owned()));
             known.push(ISSUERS.to_owned());
-        } else if let Some(elsewhere) = elsewhere(path) {
-            known = vec![elsewhere];
         }
-        let hint = suggestion(path, known.iter().map(String::as_str));
+        let hint = elsewhere(section, path)
+            .unwrap_or_else(|| suggestion(path, known.iter().map(String::as_str)));
         self.mistake(at, format_args!("unknown key {path:?}{hint}"));
     }
 
@@ -208,10 +208,18 @@ fn find(section: &str, path: &str) -> Option<&'static Setting> {
         .map(|(_, setting)| setting)
 }
 
-/// The same key in the section where it belongs: `data-dir` stands before any.
-fn elsewhere(path: &str) -> Option<String> {
-    let (_, key) = path.split_once('.')?;
-    find("", key).map(|setting| setting.name.to_owned())
+/// `; did you mean …?` where the very same key stands in another section, or before any as `data-dir` does.
+fn elsewhere(section: &str, path: &str) -> Option<String> {
+    let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
+    let sections = ALL.iter().map(|table| table.section);
+    let places: Vec<String> = sections
+        .filter(|other| *other != section && find(other, &joined(other, key)).is_some())
+        .map(|other| match other {
+            "" => format!("{key:?}"),
+            other => format!("[{other}] {key}"),
+        })
+        .collect();
+    (!places.is_empty()).then(|| format!("; did you mean {}?", places.join(" or ")))
 }
 
 fn texts(setting: &Setting, value: &DeValue<'_>) -> Result<Vec<String>, String> {

@@ -13,10 +13,14 @@ pub(crate) static TABLE: Table = Table {
     settings: &[CONFIG, FORMAT, LEVEL.or("info")],
 };
 
-/// The same for `dev`, whose terminal belongs to the block that it prints.
+/// The same for `dev`, whose terminal belongs to the block that it prints, and to a line for each request after that.
 pub(crate) static DEV_TABLE: Table = Table {
     section: "log",
-    settings: &[CONFIG, FORMAT, LEVEL.or("warn,c2l=info")],
+    settings: &[
+        CONFIG,
+        FORMAT,
+        LEVEL.or("warn,c2l=info,c2l_relay::gateway::record=debug"),
+    ],
 };
 
 /// The same for `doctor`, which says itself what goes wrong.
@@ -42,7 +46,7 @@ const FORMAT: Setting = Setting::one(
 const LEVEL: Setting = Setting::one(
     "log-level",
     "LEVEL",
-    "What is logged: error, warn, info, debug, trace, or a list like warn,c2l_relay=debug (dev: warn,c2l=info; doctor: error)",
+    "What is logged: error, warn, info, debug, trace, or a list like warn,c2l_relay=debug; debug alone is c2l's own, warn,c2l=debug (dev: c2l's own info, and each request; doctor: error)",
 );
 
 /// The setting of every command that keeps something.

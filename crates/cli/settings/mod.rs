@@ -411,6 +411,12 @@ impl Values {
         self.parsed(name, all).unwrap_or_default()
     }
 
+    /// Whether anybody said anything of it.
+    fn is_given(&self, name: &str) -> bool {
+        let effective = self.entry(name).effective();
+        effective.is_some_and(|given| given.source != Source::Default)
+    }
+
     /// Whether a switch is on.
     fn switch(&mut self, name: &str) -> bool {
         self.get(name, parse::switch)

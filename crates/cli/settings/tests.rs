@@ -155,6 +155,55 @@ audiance = 'c2l'
 }
 
 #[test]
+fn a_key_that_stands_elsewhere_is_led_there() {
+    let file = "
+token-file = 'agent.token'
+upstream = 'http://127.0.0.1:11434'
+tls-cert = 'cert.pem'
+lag.level = 'info'
+[relay]
+token-file = 'agent.token'
+";
+    let mut found = mistakes(&relay::TABLE, relay::read, &Given { file, ..NOTHING });
+    let file = "relay = 'https://relay.example'";
+    found.extend(mistakes(
+        &relay::TABLE,
+        relay::read,
+        &Given { file, ..NOTHING },
+    ));
+    let expected = [
+        "relay is a section: write [relay]; did you mean [agent] relay",
+        "unknown key \"token-file\"; did you mean [agent] token-file",
+        "unknown key \"upstream\"; did you mean [agent] upstream or [dev] upstream",
+        "unknown key \"tls-cert\"; did you mean [relay] tls-cert?",
+        "unknown key \"lag\"; did you mean \"log\"?",
+        "unknown key \"relay.token-file\"; did you mean [agent] token-file",
+    ];
+    for expected in expected {
+        let is_said = found.iter().any(|mistake| mistake.contains(expected));
+        assert!(is_said, "{expected} is missing in {found:#?}");
+    }
+}
+
+#[test]
+fn the_file_in_the_readme_is_one_that_every_command_takes() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").expect("a file in it");
+    let (file, _) = rest.split_once("```").expect("its end");
+    let given = Given { file, ..NOTHING };
+    let mut found = mistakes(&relay::TABLE, relay::read, &given);
+    found.retain(|mistake| !mistake.starts_with("--tls-")); // there is no certificate beside the README
+    found.extend(mistakes(&agent::TABLE, agent::read, &given));
+    found.extend(mistakes(&dev::TABLE, dev::read, &given));
+    assert!(found.is_empty(), "{found:#?}");
+    let values = resolved(&agent::TABLE, &given);
+    for (name, text) in [("token-file", "agent.token"), ("device", "desk")] {
+        let effective = values.entry(name).effective().unwrap();
+        assert_eq!(effective.texts, [text], "{name} is said in the file");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_reported_with_its_line() {
     let file = "[relay]\nlisten = \n";
     let found = mistakes(&relay::TABLE, relay::read, &Given { file, ..NOTHING });

@@ -1,9 +1,12 @@
 //! The operators' port: `/livez`, `/readyz`, `/metrics`. None of these is on the public one.
+//!
+//! Invariant: a page in a browser of the operator's learns nothing here. A name that somebody else may point at this
+//! port (DNS rebinding) is not answered: only addresses and the names of this machine for itself are.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,8 +61,33 @@ pub(crate) async fn accept(
     }
 }
 
+/// Whether the request names this port by an address or a loopback name, wherever it names it. Probes that speak
+/// HTTP/1.0 name nothing; browsers always do.
+fn is_asked_of_us<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let target = request.uri().authority();
+    hosts.all(|host| host.to_str().is_ok_and(is_ours))
+        && target.is_none_or(|target| is_ours(target.as_str()))
+}
+
+fn is_ours(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_end_matches('.');
+    let literal = name.trim_start_matches('[').trim_end_matches(']');
+    let has_user = host.contains('@');
+    let is_loopback =
+        name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost"); // RFC 6761 §6.3
+    !has_user && (is_loopback || literal.parse::<IpAddr>().is_ok())
+}
+
 fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, body) = match (request.method(), request.uri().path()) {
+        _ if !is_asked_of_us(request) => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "ask by address, or as localhost\n".to_owned(),
+        ),
         (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") if relay.is_draining() => {
             (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
@@ -79,4 +107,53 @@ fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_07_names_that_others_can_point_here_are_not_ours() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8081",
+            "10.1.2.3:8081",
+            "[::1]:8081",
+            "localhost",
+            "LOCALHOST:8081",
+            "localhost.",
+            "relay.localhost:8081",
+        ] {
+            assert!(is_ours(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8081",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1@evil.example",
+            "evil.example@127.0.0.1",
+            "0x7f.1",
+            "",
+        ] {
+            assert!(!is_ours(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn web_07_every_place_that_names_a_host_is_looked_at() {
+        let asked = |target: &str, hosts: &[&str]| {
+            let mut request = Request::get(target);
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            is_asked_of_us(&request.body(()).unwrap())
+        };
+        assert!(asked("/metrics", &[]));
+        assert!(asked("/metrics", &["localhost"]));
+        assert!(!asked("/metrics", &["localhost", "evil.example"]));
+        assert!(!asked("http://evil.example/metrics", &["localhost"]));
+    }
 }

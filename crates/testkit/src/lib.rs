@@ -29,7 +29,7 @@ pub use fake_agent::FakeAgent;
 pub use logs::CapturedLog;
 pub use played::{PlayedConnection, PlayedUpstream};
 pub use program::Program;
-pub use proxy::{Loss, TestProxy};
+pub use proxy::{Loss, Shape, TestProxy, Toward};
 pub use relay::TestRelay;
 pub use transport::TestTransport;
 pub use upstream::{RawUpstream, TestUpstream};

@@ -237,6 +237,9 @@ pub enum CloseReason {
     /// Nothing was heard for two heartbeat intervals.
     #[error("nothing heard for {0:?}")]
     PeerSilent(Duration),
+    /// The peer lives, and by its own count nothing of ours has moved there for two heartbeat intervals.
+    #[error("the peer lives, but has taken in nothing of ours for {0:?}")]
+    PeerStuck(Duration),
     /// The peer broke the protocol.
     #[error("protocol broken: {0}")]
     Protocol(ProtocolError),

@@ -196,6 +196,8 @@ pub enum Control {
         sequence: u64,
         /// The highest heard from the other side.
         acknowledged: u64,
+        /// Counts up with what arrives from the other side; 0 says nothing.
+        received: u64,
     },
     /// No new streams.
     GoAway {

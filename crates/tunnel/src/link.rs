@@ -118,6 +118,11 @@ impl Link {
         })
     }
 
+    /// See [`Session::heard`].
+    pub fn heard(&self, at: Instant) {
+        self.lock().heard(at);
+    }
+
     /// See [`Session::poll_transmit`].
     pub fn poll_transmit(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         self.lock().poll_transmit(cx)

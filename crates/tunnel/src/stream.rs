@@ -399,6 +399,11 @@ pub(crate) fn fault_of_close(reason: &CloseReason, was_sent: bool) -> Fault {
             Origin::Agent,
             "the agent fell silent before the answer was whole",
         ),
+        CloseReason::PeerStuck(_) => Fault::new(
+            Kind::AgentLost,
+            Origin::Agent,
+            "the agent stopped taking anything in before the answer was whole",
+        ),
         CloseReason::ConnectionLost | CloseReason::Replaced | CloseReason::NoGreeting(_) => {
             Fault::new(
                 Kind::AgentLost,

@@ -147,9 +147,11 @@ fn agent_control(control: Control) -> Option<proto::agent_control::Control> {
         Control::Heartbeat {
             sequence,
             acknowledged,
+            received,
         } => Wire::Heartbeat(proto::Heartbeat {
             sequence,
             acknowledged,
+            received,
         }),
         Control::GoAway { message, grace } => Wire::GoAway(go_away(message, grace)),
         Control::TokenRenewal(token) => Wire::TokenRenewal(proto::TokenRenewal { token: token.0 }),
@@ -186,9 +188,11 @@ fn relay_control(control: Control) -> Option<proto::relay_control::Control> {
         Control::Heartbeat {
             sequence,
             acknowledged,
+            received,
         } => Wire::Heartbeat(proto::Heartbeat {
             sequence,
             acknowledged,
+            received,
         }),
         Control::GoAway { message, grace } => Wire::GoAway(go_away(message, grace)),
         Control::Hello(_) | Control::TokenRenewal(_) => return None,
@@ -299,6 +303,7 @@ fn heartbeat(beat: &proto::Heartbeat) -> Control {
     Control::Heartbeat {
         sequence: beat.sequence,
         acknowledged: beat.acknowledged,
+        received: beat.received,
     }
 }
 

@@ -333,6 +333,7 @@ fn request(choices: &mut Choices<'_>) -> proto::TunnelRequest {
 
 fn heartbeat(choices: &mut Choices<'_>) -> proto::Heartbeat {
     proto::Heartbeat {
+        received: choices.number() as u64,
         sequence: u64::MAX - u64::from(choices.byte()),
         acknowledged: choices.number() as u64,
     }

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use c2l_bridge::{Pulse, Pulsed};
 use c2l_proto::tunnel::tunnel_service_client::TunnelServiceClient;
 use http::{StatusCode, header};
 use hyper::{body::Incoming, client::conn::http2};
@@ -221,21 +222,23 @@ async fn connect(names: &Names, host: &str, port: u16) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
-/// A connection to the relay's address, through the proxy if there is one.
+/// A connection to the relay's address, through the proxy if there is one. What comes over it shows in the pulse of
+/// `tasks`.
 async fn reach(names: &Names, config: &Config, tasks: &Tasks) -> Result<ByteStream, DialError> {
     let (host, port) = (config::host(&config.relay), config::port(&config.relay));
+    let pulse = tasks.pulse.clone();
     if let Some(proxy) = &config.proxy {
         return Ok(
             match proxy::connect(names, proxy, host, port, tasks).await? {
-                Proxied::Http(stream) => Box::new(stream),
-                Proxied::Socks(stream) => Box::new(stream),
+                Proxied::Http(stream) => Box::new(Pulsed::new(stream, pulse)),
+                Proxied::Socks(stream) => Box::new(Pulsed::new(stream, pulse)),
             },
         );
     }
     let stream = connect(names, host, port)
         .await
         .map_err(DialError::Connect)?;
-    Ok(Box::new(stream))
+    Ok(Box::new(Pulsed::new(stream, pulse)))
 }
 
 /// A dead path is noticed by the heartbeats; this makes the system notice as well, where it can.
@@ -307,6 +310,8 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Http2 {
 
 /// The tasks of one connection. They end with it, and dropping this cuts them.
 pub(crate) struct Tasks {
+    /// When something last came over it.
+    pub(crate) pulse: Pulse,
     executor: Executor,
     _cut_on_drop: DropGuard,
 }
@@ -319,6 +324,7 @@ impl Tasks {
         };
         let guard = executor.stop.clone().drop_guard();
         Self {
+            pulse: Pulse::default(),
             executor,
             _cut_on_drop: guard,
         }

@@ -108,13 +108,24 @@ fn stays_out_of_the_house(name: &HeaderName) -> bool {
             | "referer"
             | "forwarded"
             | "x-real-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "true-client-ip"
+            | "fastly-client-ip"
             | "via"
             | "accept-encoding"
             | "expect"
             | "host"
-    ) || ["x-forwarded-", "x-c2l-", "x-openwebui-", "sec-"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ) || [
+        "x-forwarded-",
+        "x-c2l-",
+        "x-openwebui-",
+        "x-user-",
+        "cf-",
+        "sec-",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -181,6 +192,15 @@ mod tests {
             ("via", "1.1 a"),
             ("x-c2l-device", "a"),
             ("x-openwebui-user-email", "a@b"),
+            ("x-user-id", "a"),
+            ("x-client-ip", "1.2.3.4"),
+            ("x-cluster-client-ip", "1.2.3.4"),
+            ("true-client-ip", "1.2.3.4"),
+            ("fastly-client-ip", "1.2.3.4"),
+            ("cf-connecting-ip", "1.2.3.4"),
+            ("cf-ipcountry", "NZ"),
+            ("cf-ray", "x"),
+            ("cf-visitor", "{}"),
             ("accept-encoding", "gzip"),
             ("sec-fetch-site", "same-origin"),
             ("host", "relay.example"),

@@ -32,7 +32,7 @@ pub(crate) fn upgrade(
     request: Request<Incoming>,
 ) -> Result<Response<GatewayBody>, Fault> {
     let (mut head, body) = request.into_parts();
-    let peer = head.extensions.get::<Peer>().copied();
+    let peer = head.extensions.get::<Peer>().cloned();
     let place = head.extensions.get::<Place>().cloned();
     let Some(peer) = peer else {
         return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));

@@ -12,6 +12,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::error::{invalid, unauthenticated};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// What a 401 asks for.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"c2l\"");
+/// The same, where one was shown that is not good.
+const BAD_ONE: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"c2l\", error=\"invalid_token\"");
+
+/// What a 401 to this request asks for. One who showed nothing that we read has done nothing wrong, and is told no error
+/// (RFC 6750 §3.1).
+pub(crate) fn challenge(path: &str, headers: &HeaderMap) -> HeaderValue {
+    let is_shown = path.starts_with("/k/")
+        || headers.contains_key(X_API_KEY)
+        || headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .any(is_of_our_schemes);
+    if is_shown { BAD_ONE } else { CHALLENGE }
+}
+
+fn is_of_our_schemes(value: &HeaderValue) -> bool {
+    let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+    scheme.is_some_and(|scheme| {
+        scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic")
+    })
+}
 
 /// The one credential of a request.
 ///
@@ -164,6 +188,26 @@ mod tests {
     fn jwt_12_the_path_wins_over_any_header() {
         let dummy = headers(&[("authorization", "Bearer ollama"), ("x-api-key", "x")]);
         assert_eq!(find(Some("p.a.th"), &dummy).expect("found"), "p.a.th");
+    }
+
+    #[test]
+    fn an_error_is_told_only_to_those_who_showed_something() {
+        let challenge =
+            |path: &str, pairs: &[(&'static str, &str)]| challenge(path, &headers(pairs));
+        assert_eq!(challenge("/api/tags", &[]), CHALLENGE);
+        assert_eq!(
+            challenge("/api/tags", &[("authorization", "Digest x")]),
+            CHALLENGE
+        );
+        assert_eq!(challenge("/k/x/api/tags", &[]), BAD_ONE);
+        for shown in [
+            ("authorization", "Bearer x"),
+            ("authorization", "bearer"),
+            ("authorization", "Basic eA=="),
+            ("x-api-key", "x"),
+        ] {
+            assert_eq!(challenge("/api/tags", &[shown]), BAD_ONE, "{shown:?}");
+        }
     }
 
     #[test]

@@ -55,7 +55,14 @@ fn stays_at_the_relay(name: &HeaderName) -> bool {
         let name = name.as_str();
         matches!(
             name,
-            "x-api-key" | "x-real-ip" | "x-request-id" | "true-client-ip" | "http2-settings"
+            "x-api-key"
+                | "x-request-id"
+                | "http2-settings"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "true-client-ip"
+                | "fastly-client-ip"
         ) || name.starts_with("x-forwarded-")
             || name.starts_with("x-c2l-")
             || name.starts_with("x-openwebui-")
@@ -331,6 +338,15 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("x-c2l-device", "laptop"),
             ("x-openwebui-user-email", "ada@example.org"),
+            ("x-user-id", "ada"),
+            ("x-client-ip", "1.2.3.4"),
+            ("x-cluster-client-ip", "1.2.3.4"),
+            ("true-client-ip", "1.2.3.4"),
+            ("fastly-client-ip", "1.2.3.4"),
+            ("cf-connecting-ip", "1.2.3.4"),
+            ("cf-ipcountry", "NZ"),
+            ("cf-ray", "x"),
+            ("cf-visitor", "{}"),
             ("accept-encoding", "gzip"),
             ("user-agent", "ollama/0.33.0"),
             ("accept", "*/*"),

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use c2l_bridge::{Pulse, Pulsed};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -48,6 +49,8 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes read ahead of, or queued for, one HTTP/1.1 exchange: the library's own would hold more than the credit.
 const BUFFER_BYTES: usize = 128 * 1024;
 const MAX_HEADERS: usize = 100;
+/// The system counts milliseconds in an `int`: more would be an error.
+const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What ends a connection, and who waits for its tasks.
 #[derive(Clone, Debug)]
@@ -121,10 +124,13 @@ async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(peer = %address, %error, "no delay cannot be switched off");
     }
+    give_up_unacknowledged(&stream, relay.config.gap_timeout);
     let mut peer = Peer {
         address,
         is_certified: false,
+        pulse: Pulse::default(),
     };
+    let stream = Pulsed::new(stream, peer.pulse.clone());
     let Some(tls) = tls else {
         return serve_http(relay, stream, peer, place).await;
     };
@@ -137,6 +143,19 @@ async fn serve(
         Ok(Err(error)) => tracing::debug!(peer = %address, %error, "tls handshake failed"),
         Err(_) => tracing::debug!(peer = %address, "tls handshake took too long"),
     }
+}
+
+/// What the other end does not acknowledge is given up after as long as it may leave it unread. The limits of ours watch
+/// what they have to write; what the system has taken off them is its own to give up, where it can.
+fn give_up_unacknowledged(stream: &TcpStream, limit: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(limit.min(LONGEST_UNACKNOWLEDGED)))
+    {
+        tracing::debug!(%error, "no limit on what is not acknowledged");
+    }
+    #[cfg(not(target_os = "linux"))]
+    drop((stream, limit, LONGEST_UNACKNOWLEDGED));
 }
 
 async fn serve_http<T>(relay: &Arc<Relay>, mut stream: T, peer: Peer, place: &Place)
@@ -167,6 +186,7 @@ async fn serve_http1<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = &relay.config;
+    let address = peer.address;
     let requests = Arc::new(Requests::new(
         config.idle_timeout,
         Some(config.head_timeout),
@@ -183,7 +203,7 @@ async fn serve_http1<T>(
         service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
             let relay = Arc::clone(&relay);
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(place.clone());
             async move {
                 let response = gateway::serve(relay, request).await;
@@ -206,7 +226,7 @@ async fn serve_http1<T>(
         }
         () = requests.idle() => return,
     };
-    log_end(peer.address, outcome);
+    log_end(address, outcome);
 }
 
 /// Serves HTTP/2 on a connection that speaks it from its first byte, on the port itself or bridged.
@@ -214,6 +234,7 @@ pub(crate) async fn serve_http2<T>(relay: &Arc<Relay>, stream: T, read_ahead: By
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let address = peer.address;
     let requests = Arc::new(Requests::new(relay.config.idle_timeout, None));
     let io = TimedIo::new(
         stream,
@@ -226,7 +247,7 @@ where
         service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
             let relay = Arc::clone(&relay);
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             async move {
                 let response = gateway::serve(relay, request).await;
                 Ok::<_, Infallible>(response.map(|body| guard.around(body)))
@@ -252,7 +273,7 @@ where
             }
         }
     };
-    log_end(peer.address, outcome);
+    log_end(address, outcome);
 }
 
 fn log_end(peer: SocketAddr, outcome: hyper::Result<()>) {
@@ -290,12 +311,14 @@ impl Drop for PlaceGuard {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// For the log.
     pub(crate) address: SocketAddr,
     /// True when a certificate was shown that the TLS settings accept.
     pub(crate) is_certified: bool,
+    /// When bytes last came, below TLS and the bridge.
+    pub(crate) pulse: Pulse,
 }
 
 /// Reads just enough to tell the protocol.
@@ -341,4 +364,25 @@ fn http2(relay: &Relay) -> http2::Builder<Life> {
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(relay.config.max_head_bytes).unwrap_or(u32::MAX));
     builder
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_acknowledged_is_given_up_by_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (near, _far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let near = near.expect("a connection");
+        for (limit, expected) in [
+            (Duration::from_secs(30), Duration::from_secs(30)),
+            (Duration::MAX, LONGEST_UNACKNOWLEDGED),
+        ] {
+            give_up_unacknowledged(&near, limit);
+            let set = socket2::SockRef::from(&near).tcp_user_timeout();
+            assert_eq!(set.expect("an option of this system"), Some(expected));
+        }
+    }
 }

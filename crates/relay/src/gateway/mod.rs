@@ -46,9 +46,6 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// RFC 6750 §3.
-const CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"c2l\", error=\"invalid_token\"");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const PANIC_HOOK: &str = "x-c2l-test-panic";
 
@@ -57,7 +54,9 @@ pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Resp
     let request_id =
         headers::request_id(request.headers()).unwrap_or_else(|| relay.request_ids.mint());
     let dialect = Route::dialect_of(request.uri().path());
-    let answer = unwind_safe(dispatch(&relay, request, request_id.clone())).await;
+    let challenge = credential::challenge(request.uri().path(), request.headers());
+    let answer = dispatch(&relay, request, request_id.clone(), challenge.clone());
+    let answer = unwind_safe(answer).await;
     let mut response = answer.unwrap_or_else(|| {
         relay.metrics.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!(%request_id, "a handler panicked");
@@ -66,7 +65,7 @@ pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Resp
             Origin::Relay,
             "a defect of the relay; it was logged",
         );
-        refusal(&fault, dialect, &request_id)
+        refusal(&fault, dialect, &request_id, challenge)
     });
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
@@ -91,13 +90,14 @@ async fn dispatch(
     relay: &Arc<Relay>,
     request: Request<Incoming>,
     request_id: String,
+    challenge: HeaderValue,
 ) -> Response<GatewayBody> {
     if grpc::is_grpc(&request) {
         return relay.grpc.answer(request, relay.config.head_timeout).await;
     }
     if request.uri().path() == c2l_bridge::PATH {
         return websocket::upgrade(relay, request)
-            .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, &request_id));
+            .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, &request_id, challenge));
     }
     let (head, body) = request.into_parts();
     let dialect = Route::dialect_of(head.uri.path());
@@ -112,7 +112,7 @@ async fn dispatch(
     let mut response = match answer(relay, head, body, &cors, &mut record).await {
         Ok(response) => response,
         Err(fault) => {
-            let mut response = refusal(&fault, dialect, &request_id);
+            let mut response = refusal(&fault, dialect, &request_id, challenge);
             if fault.kind == Kind::InvalidRequest && version <= Version::HTTP_11 {
                 // A hop before us may see the end of this request elsewhere (RFC 9112 §11.2): what comes next on the
                 // connection is not to be taken for another one.
@@ -170,8 +170,13 @@ fn unforwarded_method() -> Fault {
     .retry_safe()
 }
 
-/// The one door through which failures leave before an answer began.
-fn refusal(fault: &Fault, dialect: Dialect, request_id: &str) -> Response<GatewayBody> {
+/// The one door through which failures leave before an answer began. `challenge` is what a 401 asks for.
+fn refusal(
+    fault: &Fault,
+    dialect: Dialect,
+    request_id: &str,
+    challenge: HeaderValue,
+) -> Response<GatewayBody> {
     let codes = codes(fault.kind);
     let mut response = Response::new(GatewayBody::text(dialect.error_body(fault, request_id)));
     *response.status_mut() = codes.http;
@@ -185,7 +190,7 @@ fn refusal(fault: &Fault, dialect: Dialect, request_id: &str) -> Response<Gatewa
     }
     match fault.kind {
         Kind::Unauthenticated => {
-            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         Kind::MethodNotAllowed => {
             headers.insert(header::ALLOW, ALLOW);

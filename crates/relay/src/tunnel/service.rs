@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use c2l_auth::{Kind, Verifier};
+use c2l_bridge::Pulse;
 use c2l_proto::tunnel::{AgentMessage, tunnel_service_server::TunnelService};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -63,6 +64,7 @@ impl TunnelService for TunnelServer {
             return Err(Status::unavailable("the relay is leaving; try again"));
         }
         let peer = request.extensions().get::<Peer>();
+        let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
             return Err(Status::permission_denied(
                 "this relay asks agents for a certificate as well",
@@ -72,6 +74,7 @@ impl TunnelService for TunnelServer {
             &self.terms,
             grant,
             request.into_inner(),
+            pulse,
         )))
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY, Verifier};
+use c2l_bridge::Pulse;
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
     CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, ProtocolError, Settings, Side,
@@ -29,6 +30,9 @@ use crate::{
     metrics::Metrics,
     registry::{Registration, Registry, Session},
 };
+
+/// At most one line in the log of a session's renewals in so long.
+const RENEWAL_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What every session is run with.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub(crate) fn start(
     terms: &Arc<Terms>,
     grant: Grant,
     inbound: Streaming<AgentMessage>,
+    pulse: Pulse,
 ) -> Outbound {
     let link = Link::new(&terms.settings, now());
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -69,8 +74,10 @@ pub(crate) fn start(
         terms: Arc::clone(terms),
         link: link.clone(),
         inbound,
+        pulse,
         grant,
         session: None,
+        renewal_told_at: None,
     };
     let span = tracing::info_span!("session", %user);
     let task = async move {
@@ -96,8 +103,10 @@ struct Driver {
     terms: Arc<Terms>,
     link: Link,
     inbound: Streaming<AgentMessage>,
+    pulse: Pulse,
     grant: Grant,
     session: Option<Arc<Session>>,
+    renewal_told_at: Option<Instant>,
 }
 
 /// What the driver was woken by.
@@ -148,6 +157,7 @@ impl Driver {
     async fn next(&mut self, timer: &mut Pin<Box<Sleep>>, expiry: &mut Pin<Box<Sleep>>) -> Event {
         let ticking = poll_fn(|cx| {
             loop {
+                self.link.heard(self.pulse.last().into_std());
                 let Some(due) = self.link.tick(now(), cx) else {
                     return Poll::Ready(());
                 };
@@ -256,7 +266,9 @@ impl Driver {
             Ok(grant) if grant.user == self.grant.user && grant.device == self.grant.device => {
                 self.grant = grant;
                 expiry.as_mut().reset(expiry_of(&self.grant));
-                tracing::info!(holds = ?self.token_holds(), "token renewed");
+                if self.is_worth_a_line() {
+                    tracing::info!(holds = ?self.token_holds(), "token renewed");
+                }
                 self.link.answer_renewal(true, self.token_holds(), "");
             }
             Ok(_) => self.refuse_renewal("the fresh token is another user's or device's"),
@@ -264,9 +276,21 @@ impl Driver {
         }
     }
 
-    fn refuse_renewal(&self, why: &str) {
-        tracing::warn!(why, "a renewal was refused; the present token still counts");
+    fn refuse_renewal(&mut self, why: &str) {
+        if self.is_worth_a_line() {
+            tracing::warn!(why, "a renewal was refused; the present token still counts");
+        }
         self.link.answer_renewal(false, self.token_holds(), why);
+    }
+
+    /// Whether a renewal is told in the log, good or bad: how often one comes is the agent's to say.
+    fn is_worth_a_line(&mut self) -> bool {
+        let told = self.renewal_told_at;
+        let is_due = told.is_none_or(|told| told.elapsed() >= RENEWAL_LINE_INTERVAL);
+        if is_due {
+            self.renewal_told_at = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Until the token runs out; once it has, what is left of the leeway.
@@ -288,9 +312,10 @@ impl Driver {
             CloseReason::Replaced => Status::aborted(message),
             CloseReason::TokenExpired => Status::unauthenticated(message),
             CloseReason::NoGreeting(_) => Status::deadline_exceeded(message),
-            CloseReason::ConnectionLost | CloseReason::PeerSilent(_) | CloseReason::Drained => {
-                Status::unavailable(message)
-            }
+            CloseReason::ConnectionLost
+            | CloseReason::PeerSilent(_)
+            | CloseReason::PeerStuck(_)
+            | CloseReason::Drained => Status::unavailable(message),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Time: heartbeats, silence, the limits of streams, the end of a grace.
+//! Time: heartbeats, silence, a peer that is stuck, the limits of streams, the end of a grace.
 //!
 //! Invariant: nothing here looks at a clock; the moment is an argument, and the next one worth a look is the answer.
 
@@ -6,6 +6,9 @@ use super::*;
 
 /// Intervals of silence after which the peer counts as gone.
 const SILENT_INTERVALS: u32 = 2;
+/// Heartbeats in a row that tell the same count of ours, after which the peer counts as stuck. Between the first and the
+/// third lie two intervals in which it heard nothing, however late they come: by the rule above it ought to have left.
+const STUCK_BEATS: u32 = 3;
 
 impl Session {
     /// Does what is due: heartbeats, time limits, the end of a grace. Returns when to call again; `None` when closed.
@@ -53,6 +56,34 @@ impl Session {
         Some(next)
     }
 
+    /// Bytes of the peer's came at this moment, whole message or not. On a slow line one message takes longer than
+    /// silence may: its pieces are signs of life as well. A moment that is not new says nothing.
+    pub fn heard(&mut self, at: Instant) {
+        if at > self.liveness.heard_at && !matches!(self.phase, Phase::Greeting { .. }) {
+            self.liveness.heard_at = at;
+            self.liveness.received += 1;
+        }
+    }
+
+    /// Takes in what the peer counts of ours. Each heartbeat of this side alone should move that count.
+    pub(super) fn note_told(&mut self, received: u64, now: Instant) {
+        let told = &mut self.liveness.told;
+        if received == 0 || received != told.received {
+            *told = Told {
+                received,
+                times: 1,
+                since: now,
+            };
+            return;
+        }
+        told.times = told.times.saturating_add(1);
+        let stuck_for = now.saturating_duration_since(told.since);
+        let limit = self.liveness.interval.saturating_mul(SILENT_INTERVALS);
+        if told.times >= STUCK_BEATS && stuck_for >= limit {
+            self.close(CloseReason::PeerStuck(stuck_for));
+        }
+    }
+
     fn beat(&mut self, now: Instant) {
         self.liveness.next_beat_at = after(now, self.liveness.interval);
         if self.streams.is_empty() {
@@ -67,6 +98,7 @@ impl Session {
             let beat = Control::Heartbeat {
                 sequence: self.liveness.sent,
                 acknowledged: self.liveness.heard,
+                received: self.liveness.received,
             };
             self.say(beat);
         }
@@ -91,6 +123,8 @@ impl Session {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         }
+        // Resets go out in order, whatever order the map has.
+        expired.sort_unstable_by_key(|(id, _)| *id);
         for (id, limit) in expired {
             self.expire(id, limit);
         }

@@ -4,8 +4,8 @@
 //!            welcome                 go-away, either way            no streams left, or grace over
 //! Greeting ───────────▶ Open ─────────────────────────▶ Draining ───────────────────────────────▶ Closed
 //!    │                   │                                  │                                       ▲
-//!    └───────────────────┴──────────────────────────────────┴── connection lost, peer silent, ──────┘
-//!                                                               protocol broken, replaced, token expired
+//!    └───────────────────┴──────────────────────────────────┴── connection lost, peer silent or ───┘
+//!                                                               stuck, protocol broken, replaced, token expired
 //! ```
 //!
 //! Invariant: whatever the peer sends, the answer is a state or a [`ProtocolError`]; never a panic, and never more
@@ -101,6 +101,18 @@ struct Liveness {
     heard_at: Instant,
     sent: u64,
     heard: u64,
+    /// Counts what arrives; told in each heartbeat.
+    received: u64,
+    told: Told,
+}
+
+/// What the peer counts of ours, by its heartbeats.
+#[derive(Debug)]
+struct Told {
+    received: u64,
+    /// Heartbeats in a row that said this, and when the first did.
+    times: u32,
+    since: Instant,
 }
 
 /// One authenticated connection between an agent and its relay, as one side sees it.
@@ -148,6 +160,12 @@ impl Session {
                 heard_at: now,
                 sent: 0,
                 heard: 0,
+                received: 0,
+                told: Told {
+                    received: 0,
+                    times: 0,
+                    since: now,
+                },
             },
             streams: HashMap::new(),
             newest: 0,

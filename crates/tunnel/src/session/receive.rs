@@ -18,8 +18,12 @@ impl Session {
             return Ok(Vec::new());
         }
         self.liveness.heard_at = now;
+        self.liveness.received += 1;
         let mut notable: Vec<Control> = Vec::new();
         for control in batch.control {
+            if matches!(self.phase, Phase::Closed(_)) {
+                break; // by a heartbeat before this one
+            }
             if let Some(control) = self.receive_control(control, now)? {
                 // Each may be worth a signature check: a message full of them is not worth more than one.
                 notable.retain(|earlier| earlier.name() != control.name());
@@ -47,8 +51,14 @@ impl Session {
     ) -> Result<Option<Control>, ProtocolError> {
         let is_greeting = matches!(self.phase, Phase::Greeting { .. });
         match (&control, self.side) {
-            (Control::Heartbeat { sequence, .. }, _) if !is_greeting => {
+            (
+                Control::Heartbeat {
+                    sequence, received, ..
+                },
+                _,
+            ) if !is_greeting => {
                 self.liveness.heard = self.liveness.heard.max(*sequence);
+                self.note_told(*received, now);
                 return Ok(None);
             }
             (Control::GoAway { grace, .. }, _) if !is_greeting => {

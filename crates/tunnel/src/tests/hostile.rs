@@ -243,6 +243,7 @@ fn what_a_closed_session_says_blames_the_right_one() {
     let reasons = [
         (CloseReason::ConnectionLost, Kind::AgentLost),
         (CloseReason::PeerSilent(BEAT), Kind::AgentLost),
+        (CloseReason::PeerStuck(BEAT), Kind::AgentLost),
         (CloseReason::Replaced, Kind::AgentLost),
         (CloseReason::NoGreeting(BEAT), Kind::AgentLost),
         (CloseReason::TokenExpired, Kind::AgentLost),

@@ -9,6 +9,7 @@ mod greeting;
 mod hostile;
 mod peer;
 mod streams;
+mod stuck;
 mod time;
 mod transmit;
 mod wire;

@@ -105,6 +105,7 @@ pub(super) fn heartbeat() -> Control {
     Control::Heartbeat {
         sequence: 1,
         acknowledged: 0,
+        received: 0,
     }
 }
 

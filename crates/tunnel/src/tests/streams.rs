@@ -215,6 +215,7 @@ fn a_torn_answer_never_looks_whole_whatever_ends_the_session() {
     for reason in [
         CloseReason::ConnectionLost,
         CloseReason::PeerSilent(GAP),
+        CloseReason::PeerStuck(GAP),
         CloseReason::Protocol(ProtocolError::NotReading),
         CloseReason::Replaced,
         CloseReason::TokenExpired,

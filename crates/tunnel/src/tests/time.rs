@@ -38,6 +38,7 @@ fn heartbeats_go_out_on_time_and_count_up() {
         peer.control(Control::Heartbeat {
             sequence: sequence * 10,
             acknowledged: 0,
+            received: 0,
         })
         .expect("fine");
         peer.tick();
@@ -45,6 +46,7 @@ fn heartbeats_go_out_on_time_and_count_up() {
         let beat = Control::Heartbeat {
             sequence,
             acknowledged,
+            received: 1 + sequence, // the welcome was a message, too
         };
         assert_eq!(peer.sent().expect("a beat").control, [beat]);
     }

@@ -94,9 +94,12 @@ fn response() -> impl Strategy<Value = Frame> {
 
 fn control() -> BoxedStrategy<Control> {
     prop_oneof![
-        any::<(u64, u64)>().prop_map(|(sequence, acknowledged)| Control::Heartbeat {
-            sequence,
-            acknowledged
+        any::<(u64, u64, u64)>().prop_map(|(sequence, acknowledged, received)| {
+            Control::Heartbeat {
+                sequence,
+                acknowledged,
+                received,
+            }
         }),
         ("[ -~]{0,20}", any::<u32>()).prop_map(|(message, grace)| Control::GoAway {
             message,
