@@ -12,6 +12,8 @@ mod isolation;
 mod ops;
 mod overload;
 mod policy;
+#[cfg(unix)]
+mod restart;
 mod staying;
 mod streaming;
 mod time;

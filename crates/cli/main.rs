@@ -19,6 +19,7 @@ mod face;
 mod files;
 mod logging;
 mod output;
+mod public_port;
 mod screen;
 mod service;
 mod settings;
@@ -59,7 +60,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Relay(typed) => {
             let settings = prepare(&general, typed, relay::read)?;
-            on(Builder::new_multi_thread(), commands::relay::run(settings))
+            let passed = public_port::Passed::take()?;
+            on(
+                Builder::new_multi_thread(),
+                commands::relay::run(settings, passed),
+            )
         }
         Command::Agent {
             command: None,

@@ -386,7 +386,7 @@ impl Session {
                     way: self.way,
                 });
             }
-            Control::GoAway { message, grace } => {
+            Control::GoAway { message, grace, .. } => {
                 self.is_relay_leaving = true;
                 info!(reason = %message, ?grace, "the relay is leaving");
             }

@@ -418,6 +418,7 @@ async fn a_drained_session_is_followed_by_the_next() {
     held.say(Control::GoAway {
         message: "restart".to_owned(),
         grace: Duration::from_secs(30),
+        still_opens: false,
     })
     .await;
     assert!(

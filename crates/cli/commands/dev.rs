@@ -79,7 +79,10 @@ async fn together(
         .context("the relay's port has no address")?;
     let identity = Identity::new(Arc::clone(key), settings.allow_manage);
     let (agent, status) = new_agent(settings, address, &upstream.uri, identity.agent_tokens())?;
-    let listeners = Listeners { public, ops: None };
+    let listeners = Listeners {
+        public: public.into(),
+        ops: None,
+    };
     let config = c2l_relay::Config {
         build: crate::build_info::build(),
         ..c2l_relay::Config::new(relay::verifier(key, Vec::new())?)

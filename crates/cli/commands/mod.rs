@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 /// Binds `address`, which `flag` gave.
-async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({flag})"))

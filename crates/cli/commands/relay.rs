@@ -8,14 +8,20 @@ use c2l_relay::Listeners;
 use tracing::{info, warn};
 
 use super::listen;
-use crate::{build_info, settings::relay::RelaySettings, signals};
+use crate::{
+    build_info,
+    public_port::{self, Passed},
+    settings::relay::RelaySettings,
+    signals,
+};
 
 /// Serves until a signal, and then for as long as running answers take.
-pub(crate) async fn run(settings: RelaySettings) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyhow::Result<()> {
     let shutdown = signals::shutdown().context("cannot catch signals")?;
     let key = signing_key(&settings.data_dir)?;
-    let config = settings.config(verifier(&key, settings.issuers.clone())?);
-    let public = listen(settings.listen, "--listen").await?;
+    let mut config = settings.config(verifier(&key, settings.issuers.clone())?);
+    let public;
+    (public, config.handover) = public_port::open(&settings, passed).await?;
     let ops = match settings.ops_listen {
         Some(address) => Some(listen(address, "--ops-listen; off does without").await?),
         None => None,

@@ -27,6 +27,18 @@ pub(crate) static TABLE: Table = Table {
             "Address of the operators' port (/metrics, /livez, /readyz), or off",
         )
         .or("127.0.0.1:8081"),
+        Setting::switch(
+            "reuse-port",
+            "Share the public port with the relay that follows this one (SO_REUSEPORT)",
+        )
+        .or("false"),
+        Setting::one(
+            "startup-grace",
+            "TIME",
+            "How long requests wait for their agent after this relay has taken the port over from another",
+        )
+        .or("5s")
+        .rare(),
         Setting::one(
             "tls-cert",
             "FILE",
@@ -161,6 +173,8 @@ pub(crate) static TABLE: Table = Table {
 pub(crate) struct RelaySettings {
     pub(crate) listen: SocketAddr,
     pub(crate) ops_listen: Option<SocketAddr>,
+    pub(crate) is_port_reused: bool,
+    pub(crate) startup_grace: Duration,
     pub(crate) data_dir: PathBuf,
     pub(crate) issuers: Vec<Issuer>,
     tls: Option<Arc<ServerConfig>>,
@@ -223,6 +237,8 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
     Some(RelaySettings {
         listen: values.get("listen", parse::address),
         ops_listen: values.get("ops-listen", parse::address_or_off),
+        is_port_reused: values.switch("reuse-port"),
+        startup_grace: values.get("startup-grace", parse::duration),
         issuers: issuers::read(values),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),

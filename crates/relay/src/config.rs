@@ -10,11 +10,13 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
+use crate::{Handover, PublicPort};
+
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
 pub struct Listeners {
     /// The public port: gateway, gRPC, everything.
-    pub public: TcpListener,
+    pub public: PublicPort,
     /// The operators' port: `/livez`, `/readyz`, `/metrics`. None of these is on the public one.
     pub ops: Option<TcpListener>,
 }
@@ -63,6 +65,8 @@ pub struct Config {
     pub is_reflection_served: bool,
     /// How long running answers have at shutdown. Default 30 s.
     pub drain_timeout: Duration,
+    /// How the relay processes of this port follow one another. Default none: this one comes and goes alone.
+    pub handover: Option<Handover>,
     /// Lets tests make a handler panic by a header; never set by the program. Default false.
     pub has_panic_hook: bool,
 }
@@ -92,6 +96,7 @@ impl Config {
             cors_origins: Vec::new(),
             is_reflection_served: true,
             drain_timeout: Duration::from_secs(30),
+            handover: None,
             has_panic_hook: false,
         }
     }

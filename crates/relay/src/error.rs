@@ -14,6 +14,9 @@ pub enum Error {
     /// A listener does not say where it listens.
     #[error("the listener has no address")]
     Listener(#[source] io::Error),
+    /// The public port cannot be taken over.
+    #[error("cannot take the public port over")]
+    Handover(#[source] io::Error),
     /// The descriptors of the gRPC services cannot be served.
     #[error("gRPC reflection cannot be set up")]
     Reflection(#[source] tonic_reflection::server::Error),

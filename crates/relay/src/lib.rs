@@ -6,7 +6,8 @@
 //! 2. `gateway` gives the request its id; `headers::check` refuses what two programs could read differently.
 //! 3. `gateway::route` reads the path: whose credential, which device, which of the upstream's paths.
 //! 4. `gateway::identity` turns the credential into a caller; `admission` lets them in, or not.
-//! 5. `registry` finds a live session of this very user. None: 503 at once.
+//! 5. `registry` finds a live session of this very user. None: 503 at once, except in the first moments after another
+//!    relay has left its port to this one, when the agents are on their way.
 //! 6. `gateway::headers` builds the head toward upstream; the session opens a stream.
 //! 7. `gateway::exchange` moves the upload and the answer at the same time, each under credit, until both have ended.
 //! 8. Whatever ends it, one event is logged, and every resource is released on both sides.
@@ -14,22 +15,30 @@
 //! Life of a session: `tunnel::service` verifies the agent's token, `tunnel::session` greets, registers, moves its
 //! messages and clock, and removes exactly itself at the end.
 //!
+//! From one relay to the next: `port` takes connections in when it is this relay's turn (`handover`), `phase` says where it
+//! stands, `leaving` ends it.
+//!
 //! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent.
 
 mod bridge;
 mod config;
 mod error;
 mod gateway;
+mod handover;
+mod leaving;
 mod metrics;
 mod ops;
+mod phase;
+mod port;
 mod registry;
 mod status;
 mod tunnel;
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -43,15 +52,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use crate::{
     config::{Config, Listeners},
     error::{Codes, Dialect, Error, codes},
+    handover::Handover,
+    port::PublicPort,
 };
 use crate::{
     gateway::{
         admission::{Admission, Permit},
         grpc::Grpc,
         identity::Identities,
+        idleness::LONGEST,
         listener::Life,
     },
     metrics::Metrics,
+    phase::{Phase, Stage},
+    port::OpenPort,
     registry::Registry,
     tunnel::{health::Health, service::TunnelServer},
 };
@@ -72,20 +86,31 @@ pub(crate) struct Relay {
     pub(crate) grpc: Grpc,
     pub(crate) life: Life,
     admission: Arc<Admission>,
+    /// Until when agents of the relay before this one may still be on their way here.
+    agents_due: OnceLock<Instant>,
 }
 
 impl Relay {
     /// Lets a request in, unless the relay is leaving or full.
     pub(crate) fn admit(&self, user: &UserId) -> Result<Permit, Fault> {
-        if self.is_draining() {
+        if self.life.stage.phase() == Phase::Draining {
             let message = "the relay is leaving; try again";
             return Err(Fault::new(Kind::Draining, Origin::Relay, message).retry_safe());
         }
         self.admission.admit(user)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.life.draining.is_cancelled()
+    /// From now on agents of the relay before this one come over, for so long at most.
+    pub(crate) fn expect_agents(&self, grace: Duration) {
+        // No request waits longer than for its first byte.
+        let grace = grace.min(self.config.first_byte_timeout).min(LONGEST);
+        self.agents_due.get_or_init(|| Instant::now() + grace);
+    }
+
+    /// Until when a request waits for its agent, if it does. To a relay that leaves none comes any more.
+    pub(crate) fn agents_due(&self) -> Option<Instant> {
+        let due = self.agents_due.get().copied();
+        due.filter(|due| Instant::now() < *due && !self.life.stage.is_leaving())
     }
 
     pub(crate) fn active_requests(&self) -> usize {
@@ -93,11 +118,12 @@ impl Relay {
     }
 }
 
-/// Serves until `shutdown` completes, then drains: not ready, go-away to every session, running answers end within the
-/// drain timeout, the rest is cut. Dropping the future instead cuts everything at once.
+/// Serves until `shutdown` completes, then drains: not ready, the port to the next relay if there is one, go-away to every
+/// session; running answers end within the drain timeout, the rest is cut. Dropping the future instead cuts everything at
+/// once.
 ///
 /// # Errors
-/// When a listener or the gRPC services cannot be set up; a running relay does not fail.
+/// When a listener or the gRPC services cannot be set up, or the port cannot be taken over; a running relay does not fail.
 pub async fn run(
     config: Config,
     listeners: Listeners,
@@ -110,7 +136,8 @@ pub async fn run(
     let metrics = Arc::new(Metrics::default());
     let health = Health::new();
     let life = Life {
-        draining: CancellationToken::new(),
+        stage: Stage::new(),
+        parting: Arc::default(),
         closing: closing.clone(),
         tracker: tracker.clone(),
         stall_limit: config.gap_timeout,
@@ -126,12 +153,9 @@ pub async fn run(
         registry,
         metrics,
         config,
+        agents_due: OnceLock::new(),
     });
     let address = listeners.public.local_addr().map_err(Error::Listener)?;
-    tracker.spawn(gateway::listener::accept(
-        Arc::clone(&relay),
-        listeners.public,
-    ));
     if let Some(listener) = listeners.ops {
         let ops = ops::accept(
             Arc::clone(&relay),
@@ -141,11 +165,20 @@ pub async fn run(
         );
         tracker.spawn(ops);
     }
-    health.serving().await;
-    tracing::info!(%address, tls = relay.config.tls.is_some(), "relay is ready");
-
-    shutdown.await;
-    drain(&relay, &health).await;
+    let mut shutdown = pin!(shutdown);
+    // Dropped while it waits for its turn, the port is given up; once it is open, it is here.
+    let port = tokio::select! {
+        biased;
+        port = OpenPort::take(&relay, listeners.public) => Some(port?),
+        () = shutdown.as_mut() => None,
+    };
+    if let Some(port) = port {
+        relay.life.stage.enter(Phase::Serving);
+        health.serving().await;
+        tracing::info!(%address, tls = relay.config.tls.is_some(), "relay is ready");
+        shutdown.await;
+        leaving::leave(&relay, &health, port).await;
+    }
     closing.cancel();
     tracker.close();
     if timeout(CLOSING_GRACE, tracker.wait()).await.is_err() {
@@ -153,27 +186,6 @@ pub async fn run(
     }
     tracing::info!("relay has stopped");
     Ok(())
-}
-
-/// Not ready, no new streams, and time for the running ones.
-async fn drain(relay: &Relay, health: &Health) {
-    let grace = relay.config.drain_timeout;
-    relay.life.draining.cancel();
-    health.draining().await;
-    for session in relay.registry.all() {
-        session
-            .link
-            .go_away("the relay is leaving", grace, Instant::now().into_std());
-    }
-    relay.registry.changed();
-    let running = relay.active_requests();
-    tracing::info!(running, ?grace, "draining");
-    if timeout(grace, relay.admission.wait_idle()).await.is_err() {
-        tracing::warn!(
-            running = relay.active_requests(),
-            "the grace is over; what still runs is cut"
-        );
-    }
 }
 
 /// Mints ids for requests that bring none: unique in this process, and between processes by a random part.

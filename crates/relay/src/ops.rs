@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::Relay;
+use crate::{Relay, phase::Phase};
 
 const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +82,14 @@ fn is_ours(host: &str) -> bool {
     !has_user && (is_loopback || literal.parse::<IpAddr>().is_ok())
 }
 
+fn readiness(phase: Phase) -> (StatusCode, &'static str) {
+    match phase {
+        Phase::StandingBy => (StatusCode::SERVICE_UNAVAILABLE, "standing by\n"),
+        Phase::Serving => (StatusCode::OK, "ready\n"),
+        Phase::HandingOver | Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
 fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, body) = match (request.method(), request.uri().path()) {
         _ if !is_asked_of_us(request) => (
@@ -89,10 +97,10 @@ fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             "ask by address, or as localhost\n".to_owned(),
         ),
         (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET | &Method::HEAD, "/readyz") if relay.is_draining() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+        (&Method::GET | &Method::HEAD, "/readyz") => {
+            let (status, text) = readiness(relay.life.stage.phase());
+            (status, text.to_owned())
         }
-        (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::OK, "ready\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/metrics") => {
             let tasks = Handle::current().metrics().num_alive_tasks();
             let page = relay

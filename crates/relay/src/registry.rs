@@ -153,16 +153,19 @@ impl Registry {
         &self,
         user: &UserId,
         device: Option<&DeviceName>,
+        now: Instant,
     ) -> Result<Arc<Session>, Fault> {
         let sessions = self.lock();
         let own = sessions.get(user).map(Vec::as_slice).unwrap_or_default();
         let mut is_known = false;
         for session in own.iter().rev() {
             if device.is_none_or(|name| *name == session.device) {
+                if session.link.takes_streams(now) {
+                    return Ok(Arc::clone(session));
+                }
                 match session.link.phase() {
-                    Phase::Open => return Ok(Arc::clone(session)),
                     Phase::Draining { .. } => is_known = true,
-                    Phase::Greeting { .. } | Phase::Closed(_) => {} // not yet, or no more
+                    Phase::Greeting { .. } | Phase::Open | Phase::Closed(_) => {} // not yet, or no more
                 }
             }
         }

@@ -146,10 +146,13 @@ impl StatusService for StatusServer {
         let permit = permit.map_err(|fault| to_status(&fault))?;
         let (sender, receiver) = mpsc::channel(1);
         let registry = Arc::clone(&self.registry);
-        let draining = self.life.draining.clone();
+        let stage = self.life.stage.clone();
         self.life.tracker.spawn(async move {
             let watching = watch(&registry, &grant, sender);
-            draining.run_until_cancelled(watching).await;
+            tokio::select! {
+                () = watching => {}
+                () = stage.left() => {}
+            }
             drop(permit);
         });
         Ok(Response::new(Watch(receiver)))

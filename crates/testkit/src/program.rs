@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::Path,
     process::{ExitStatus, Output, Stdio},
 };
@@ -32,11 +33,34 @@ impl Program {
         folder: &Path,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let mut child = Command::new(binary)
-            .args(arguments)
+        let mut command = Command::new(binary);
+        command.args(arguments).stdin(Stdio::null());
+        Self::spawn(command, folder)
+    }
+
+    /// Starts it with a listening socket, passed as a service manager does (`LISTEN_FDS`, its third descriptor).
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with_socket<'a>(
+        binary: &str,
+        folder: &Path,
+        socket: &std::net::TcpListener,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        // The process must say its own id, so a shell says it and becomes the program. The socket comes to it as stdin.
+        let script = r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$0" "$@""#;
+        let socket = socket.try_clone().expect("one more descriptor");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, binary]).args(arguments);
+        command.stdin(Stdio::from(OwnedFd::from(socket)));
+        Self::spawn(command, folder)
+    }
+
+    fn spawn(mut command: Command, folder: &Path) -> Self {
+        let mut child = command
             .env_clear()
             .env("HOME", folder)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -86,22 +110,52 @@ impl Program {
         listen: &str,
         more: &[&str],
     ) -> (Self, SocketAddr, SocketAddr) {
-        let data_dir = folder.to_str().expect("a folder with a plain name");
-        let arguments = [
-            "relay",
-            "--listen",
-            listen,
-            "--ops-listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            data_dir,
-        ];
-        let mut relay = Self::start(binary, folder, arguments.iter().chain(more).copied());
-        let line = relay.line(" ops=").await; // whatever else it says there
-        let address = field(&line, "address").parse().expect("an address");
-        let ops_address = field(&line, "ops").parse().expect("an address");
+        let (mut relay, address, ops_address) =
+            Self::starting_relay(binary, folder, listen, more).await;
         relay.line("relay is ready").await;
         (relay, address, ops_address)
+    }
+
+    /// The same, of which nothing is known yet but where it is going to listen.
+    ///
+    /// # Panics
+    /// When it does not come that far.
+    pub async fn starting_relay(
+        binary: &str,
+        folder: &Path,
+        listen: &str,
+        more: &[&str],
+    ) -> (Self, SocketAddr, SocketAddr) {
+        let mut arguments = relay_arguments(folder).to_vec();
+        arguments.extend(["--listen", listen]);
+        arguments.extend(more);
+        let mut relay = Self::start(binary, folder, arguments);
+        let (address, ops_address) = relay.addresses().await;
+        (relay, address, ops_address)
+    }
+
+    /// A relay that is passed its public port, and where its operators' port is. It may be standing by.
+    ///
+    /// # Panics
+    /// When it does not come that far.
+    pub async fn relay_with_socket(
+        binary: &str,
+        folder: &Path,
+        socket: &std::net::TcpListener,
+        more: &[&str],
+    ) -> (Self, SocketAddr) {
+        let mut arguments = relay_arguments(folder).to_vec();
+        arguments.extend(more);
+        let mut relay = Self::start_with_socket(binary, folder, socket, arguments);
+        let (_, ops_address) = relay.addresses().await;
+        (relay, ops_address)
+    }
+
+    /// The public port and the operators', as a relay says them when it starts.
+    async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+        let line = self.line(" ops=").await; // whatever else it says there
+        let address = field(&line, "address").parse().expect("an address");
+        (address, field(&line, "ops").parse().expect("an address"))
     }
 
     /// An agent whose token stands in a file of `folder`, connected; by WebSocket when this run is about that.
@@ -258,6 +312,17 @@ pub fn resident_bytes(process: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kilobytes.expect("its memory") * 1024
+}
+
+fn relay_arguments(folder: &Path) -> [&str; 5] {
+    let data_dir = folder.to_str().expect("a folder with a plain name");
+    [
+        "relay",
+        "--ops-listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data_dir,
+    ]
 }
 
 /// The value of a field in a line of the log.

@@ -94,7 +94,7 @@ impl TestRelay {
         let ops_address = ops.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let listeners = Listeners {
-            public,
+            public: public.into(),
             ops: Some(ops),
         };
         let until = shutdown.clone().cancelled_owned();

@@ -205,6 +205,8 @@ pub enum Control {
         message: String,
         /// What running streams have.
         grace: Duration,
+        /// True when the relay may still open some: then the session ends when it says so, not with its last stream.
+        still_opens: bool,
     },
     /// A fresh token of the same user; the relay verifies it.
     TokenRenewal(SecretToken),

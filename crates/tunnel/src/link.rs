@@ -59,6 +59,12 @@ impl Link {
         matches!(self.lock().phase(), Phase::Open)
     }
 
+    /// See [`Session::takes_streams`].
+    #[must_use]
+    pub fn takes_streams(&self, now: Instant) -> bool {
+        self.lock().takes_streams(now)
+    }
+
     /// Streams under way.
     #[must_use]
     pub fn active_streams(&self) -> usize {
@@ -100,6 +106,11 @@ impl Link {
     /// See [`Session::go_away`].
     pub fn go_away(&self, message: &str, grace: Duration, now: Instant) {
         self.lock().go_away(message, grace, now);
+    }
+
+    /// See [`Session::hand_over`].
+    pub fn hand_over(&self, message: &str, opens: Duration, grace: Duration, now: Instant) {
+        self.lock().hand_over(message, opens, grace, now);
     }
 
     /// See [`Session::close`].

@@ -153,7 +153,11 @@ fn agent_control(control: Control) -> Option<proto::agent_control::Control> {
             acknowledged,
             received,
         }),
-        Control::GoAway { message, grace } => Wire::GoAway(go_away(message, grace)),
+        Control::GoAway {
+            message,
+            grace,
+            still_opens,
+        } => Wire::GoAway(go_away(message, grace, still_opens)),
         Control::TokenRenewal(token) => Wire::TokenRenewal(proto::TokenRenewal { token: token.0 }),
         Control::Welcome(_) | Control::TokenState { .. } => return None,
     })
@@ -194,7 +198,11 @@ fn relay_control(control: Control) -> Option<proto::relay_control::Control> {
             acknowledged,
             received,
         }),
-        Control::GoAway { message, grace } => Wire::GoAway(go_away(message, grace)),
+        Control::GoAway {
+            message,
+            grace,
+            still_opens,
+        } => Wire::GoAway(go_away(message, grace, still_opens)),
         Control::Hello(_) | Control::TokenRenewal(_) => return None,
     })
 }
@@ -307,10 +315,11 @@ fn heartbeat(beat: &proto::Heartbeat) -> Control {
     }
 }
 
-fn go_away(message: String, grace: Duration) -> proto::GoAway {
+fn go_away(message: String, grace: Duration, still_opens: bool) -> proto::GoAway {
     proto::GoAway {
         message,
         grace_ms: milliseconds(grace),
+        still_opens,
     }
 }
 
@@ -318,6 +327,7 @@ fn from_go_away(away: proto::GoAway) -> Control {
     Control::GoAway {
         message: text(away.message),
         grace: Duration::from_millis(u64::from(away.grace_ms)),
+        still_opens: away.still_opens,
     }
 }
 

@@ -343,6 +343,7 @@ fn go_away(choices: &mut Choices<'_>) -> proto::GoAway {
     proto::GoAway {
         message: String::new(),
         grace_ms: u32::MAX >> choices.below(32),
+        still_opens: choices.one_in(2),
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn upgrade(
         let message = "this relay asks agents for a certificate as well";
         return Err(Fault::new(Kind::Forbidden, Origin::Caller, message).retry_safe());
     }
-    if relay.is_draining() {
+    if relay.life.stage.is_leaving() {
         let message = "the relay is leaving; try again";
         return Err(Fault::new(Kind::Draining, Origin::Relay, message).retry_safe());
     }

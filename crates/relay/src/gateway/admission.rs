@@ -5,11 +5,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use c2l_auth::UserId;
 use c2l_tunnel::{Fault, Kind, Origin};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 /// Counts the requests under way.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Admission {
 struct Counts {
     by_user: HashMap<UserId, usize>,
     total: usize,
+    /// Let in since the beginning.
+    admitted: u64,
 }
 
 impl Admission {
@@ -56,6 +59,7 @@ impl Admission {
             return Err(Fault::new(Kind::Overloaded, Origin::Relay, message).retry_safe());
         }
         counts.total += 1;
+        counts.admitted += 1;
         counts.by_user.insert(user.clone(), own + 1);
         drop(counts);
         Ok(Permit {
@@ -67,6 +71,19 @@ impl Admission {
     /// Requests under way.
     pub(crate) fn active(&self) -> usize {
         self.lock().total
+    }
+
+    /// Waits until no request has been under way for this long.
+    pub(crate) async fn wait_calm(&self, calm: Duration) {
+        loop {
+            self.wait_idle().await;
+            let seen = self.lock().admitted;
+            sleep(calm).await;
+            let counts = self.lock();
+            if counts.total == 0 && counts.admitted == seen {
+                return;
+            }
+        }
     }
 
     /// Waits until no request is under way.

@@ -9,7 +9,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -34,7 +34,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Relay, gateway,
     gateway::{idleness::Requests, stall, timed_io::TimedIo},
+    leaving::Parting,
     metrics::Metrics,
+    phase::Stage,
 };
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
@@ -55,8 +57,9 @@ const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(24 * 60 * 60);
 /// What ends a connection, and who waits for its tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
-    /// Cancelled when the relay begins to leave: nothing new is taken in.
-    pub(crate) draining: CancellationToken,
+    pub(crate) stage: Stage,
+    /// Set when the relay has told its agents that it leaves.
+    pub(crate) parting: Arc<OnceLock<Parting>>,
     /// Cancelled when the grace is over: what is left is cut.
     pub(crate) closing: CancellationToken,
     pub(crate) tracker: TaskTracker,
@@ -70,37 +73,82 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Life {
     }
 }
 
-/// Accepts until the relay closes; each connection's task is its tracker's.
-pub(crate) async fn accept(relay: Arc<Relay>, listener: TcpListener) {
-    let Life {
-        closing, tracker, ..
-    } = relay.life.clone();
-    let places = Arc::new(Semaphore::new(relay.config.max_connections));
-    let tls = relay.config.tls.clone().map(TlsAcceptor::from);
+/// Accepts until the port is `left` to another relay, or this one closes; each connection's task is its tracker's.
+pub(crate) async fn accept(
+    relay: Arc<Relay>,
+    listener: TcpListener,
+    left: CancellationToken,
+    is_queue_shared: bool,
+) {
+    let closing = relay.life.closing.clone();
+    let entrance = Entrance {
+        places: Arc::new(Semaphore::new(relay.config.max_connections)),
+        tls: relay.config.tls.clone().map(TlsAcceptor::from),
+        relay,
+    };
     loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
+        let next = async { (entrance.place().await, listener.accept().await) };
+        // Dropped while it waits, `accept` has taken no connection.
         let (place, accepted) = tokio::select! {
             () = closing.cancelled() => return,
+            () = left.cancelled() => {
+                if !is_queue_shared {
+                    entrance.empty(listener).await;
+                }
+                return;
+            }
             next = next => next,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_one_connection(&error) => continue,
+        match accepted {
+            Ok((stream, peer)) => entrance.take_in(stream, peer, place),
+            Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; trying again shortly");
                 sleep(EXHAUSTED_REST).await;
-                continue;
             }
-        };
-        let place = Place::taken(place, &relay.metrics);
-        let relay = Arc::clone(&relay);
-        let tls = tls.clone();
-        tracker.spawn(async move {
+        }
+    }
+}
+
+/// What every connection needs to get in.
+struct Entrance {
+    relay: Arc<Relay>,
+    places: Arc<Semaphore>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Entrance {
+    async fn place(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        Arc::clone(&self.places).acquire_owned().await
+    }
+
+    fn take_in(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Result<OwnedSemaphorePermit, AcquireError>,
+    ) {
+        let place = Place::taken(place, &self.relay.metrics);
+        let relay = Arc::clone(&self.relay);
+        let tls = self.tls.clone();
+        self.relay.life.tracker.spawn(async move {
             serve(&relay, stream, peer, tls, &place).await;
         });
+    }
+
+    /// Takes in what waits in a queue that is about to be closed: nobody else will.
+    async fn empty(&self, listener: TcpListener) {
+        let listener = match listener.into_std() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::warn!(%error, "what waited at the port is lost"),
+        };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).map(|()| stream);
+            match stream.and_then(TcpStream::from_std) {
+                Ok(stream) => self.take_in(stream, peer, self.place().await),
+                Err(error) => tracing::warn!(%peer, %error, "a connection is lost"),
+            }
+        }
     }
 }
 
@@ -256,20 +304,28 @@ where
     };
     let connection = http2(relay).serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
-    // In order: the clock looks at what the connection has just done.
-    let outcome = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => outcome,
-        () = relay.life.closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = requests.idle() => {
-            connection.as_mut().graceful_shutdown();
-            // The library goes on only when its PING is answered; who does not is not waited for.
-            match timeout(relay.config.gap_timeout, connection).await {
-                Ok(outcome) => outcome,
-                Err(_) => return,
+    let mut is_told = false;
+    let outcome = loop {
+        // In order: the clock looks at what the connection has just done.
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => break outcome,
+            () = relay.life.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            () = relay.life.stage.handing_over(), if !is_told => {
+                // What comes next is the next relay's; what runs here, an agent's session too, goes on.
+                connection.as_mut().graceful_shutdown();
+                is_told = true;
+            }
+            () = requests.idle() => {
+                connection.as_mut().graceful_shutdown();
+                // The library goes on only when its PING is answered; who does not is not waited for.
+                match timeout(relay.config.gap_timeout, connection).await {
+                    Ok(outcome) => break outcome,
+                    Err(_) => return,
+                }
             }
         }
     };

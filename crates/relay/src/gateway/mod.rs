@@ -11,7 +11,7 @@ mod exchange;
 pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod identity;
-mod idleness;
+pub(crate) mod idleness;
 pub(crate) mod listener;
 mod proxy;
 mod record;
@@ -30,7 +30,7 @@ use std::{
 };
 
 use c2l_tunnel::{Fault, Kind, Origin};
-use http::{HeaderValue, Method, Request, Response, Version, header, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 
 use crate::{
@@ -55,6 +55,7 @@ pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Resp
         headers::request_id(request.headers()).unwrap_or_else(|| relay.request_ids.mint());
     let dialect = Route::dialect_of(request.uri().path());
     let challenge = credential::challenge(request.uri().path(), request.headers());
+    let is_http1 = request.version() <= Version::HTTP_11;
     let answer = dispatch(&relay, request, request_id.clone(), challenge.clone());
     let answer = unwind_safe(answer).await;
     let mut response = answer.unwrap_or_else(|| {
@@ -69,6 +70,11 @@ pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Resp
     });
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    // HTTP/2 has a frame of its own for this. A connection that was taken over is another's by now.
+    let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_http1 && !is_upgraded && relay.life.stage.is_leaving() {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     response
 }

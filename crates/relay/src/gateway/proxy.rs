@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{DeviceName, Scope};
+use c2l_auth::{DeviceName, Scope, UserId};
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, Scopes};
 use http::{HeaderMap, HeaderValue, Response, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Relay,
@@ -20,6 +20,7 @@ use crate::{
         record::Record,
         route::{Place, Route, scope_for, unknown_device},
     },
+    registry::Session,
 };
 
 /// Carries one exchange from a caller to their agent and back. The record goes with the exchange once it is open, and
@@ -43,7 +44,7 @@ pub(crate) async fn forward(
     caller.require(scope_for(&head.method, &route.path)?)?;
     let permit = relay.admit(&caller.user)?;
     let device = bound_device(&caller, device(&route, &head.headers)?)?;
-    let session = relay.registry.find(&caller.user, device.as_ref())?;
+    let session = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device = session.device.to_string());
 
     let dialect = Dialect::of_path(&route.path);
@@ -75,6 +76,34 @@ pub(crate) async fn forward(
     *response.status_mut() = head.status;
     *response.headers_mut() = headers::toward_caller(head.headers, &session.device);
     Ok(response)
+}
+
+/// This user's session. In the first moments after another relay has left its port to this one, waits for the agent that
+/// is on its way here.
+async fn session_for(
+    relay: &Relay,
+    user: &UserId,
+    device: Option<&DeviceName>,
+) -> Result<Arc<Session>, Fault> {
+    let find = || {
+        let now = Instant::now().into_std();
+        relay.registry.find(user, device, now)
+    };
+    let found = find();
+    if found.is_ok() || relay.agents_due().is_none() {
+        return found;
+    }
+    let mut changes = relay.registry.watch();
+    loop {
+        changes.mark_unchanged();
+        let found = find();
+        let Some(due) = relay.agents_due().filter(|_| found.is_err()) else {
+            return found;
+        };
+        if !matches!(timeout_at(due, changes.changed()).await, Ok(Ok(()))) {
+            return found;
+        }
+    }
 }
 
 fn note(slot: &mut Option<Record>, write: impl FnOnce(&mut Record)) {

@@ -59,7 +59,7 @@ impl TunnelService for TunnelServer {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Outbound>, Status> {
         let grant = verify(&self.verifier, request.metadata(), Kind::Agent)?;
-        if self.terms.life.draining.is_cancelled() {
+        if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
         }

@@ -247,12 +247,17 @@ impl Driver {
             token_holds: Some(self.token_holds()),
         };
         self.link.welcome(welcome, now());
+        self.terms.registry.changed(); // now those who wait for it can have it
         self.terms
             .metrics
             .sessions_total
             .fetch_add(1, Ordering::Relaxed);
         tracing::info!(session = %session.id, device = %session.device, build = session.build, "session opened");
         self.session = Some(session);
+        // The relay may have begun to leave since this agent was let in; then nobody else will tell it.
+        if let Some(parting) = self.terms.life.parting.get() {
+            parting.tell(&self.link);
+        }
         Ok(())
     }
 

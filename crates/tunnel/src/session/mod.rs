@@ -1,7 +1,7 @@
 //! A session: its streams, whose turn it is to write, heartbeats, time limits, and how it ends.
 //!
 //! ```text
-//!            welcome                 go-away, either way            no streams left, or grace over
+//!            welcome                 go-away, either way            no streams left or to come, or grace over
 //! Greeting ───────────▶ Open ─────────────────────────▶ Draining ───────────────────────────────▶ Closed
 //!    │                   │                                  │                                       ▲
 //!    └───────────────────┴──────────────────────────────────┴── connection lost, peer silent or ───┘
@@ -83,12 +83,14 @@ pub enum Phase {
     },
     /// Streams may be opened.
     Open,
-    /// No new streams; running ones go on.
+    /// No new streams, or soon none; running ones go on.
     Draining {
         /// When what still runs is cut.
         until: Instant,
-        /// True when the peer asked for it: then the session ends as soon as no stream is left.
+        /// True when the peer asked for it: then the session ends as soon as no stream is left and none can come.
         is_asked_by_peer: bool,
+        /// Until when the relay may still open streams, if it may.
+        opens_until: Option<Instant>,
     },
     /// Over.
     Closed(CloseReason),
@@ -262,34 +264,60 @@ impl Session {
     /// Asks for no new streams. Running ones have until the grace is over; then the session is closed as drained.
     /// Where it drains already, the shorter grace holds.
     pub fn go_away(&mut self, message: &str, grace: Duration, now: Instant) {
-        match self.phase {
-            Phase::Open => {
-                self.drain(after(now, grace), false);
-                self.go_away = Some(Control::GoAway {
-                    message: message.to_owned(),
-                    grace,
-                });
-                self.wake_writer();
+        self.leave(message, grace, None, now);
+    }
+
+    /// The same, for a relay that may still open streams for so long: requests come to it on connections that it still
+    /// has, while the agent is opening its session with the next relay. This session is then for the relay to end.
+    pub fn hand_over(&mut self, message: &str, opens: Duration, grace: Duration, now: Instant) {
+        self.leave(message, grace, Some(after(now, opens.min(grace))), now);
+    }
+
+    fn leave(
+        &mut self,
+        message: &str,
+        grace: Duration,
+        opens_until: Option<Instant>,
+        now: Instant,
+    ) {
+        let until = after(now, grace);
+        let is_unsaid = match self.phase {
+            Phase::Open => true,
+            // A relay that may still open streams has to hear of it when the agent leaves, too.
+            Phase::Draining { opens_until, .. } => {
+                self.side == Side::Agent && opens_until.is_some()
             }
-            Phase::Draining { .. } => self.drain(after(now, grace), false),
-            Phase::Greeting { .. } => self.close(CloseReason::Drained),
-            Phase::Closed(_) => {}
+            Phase::Greeting { .. } => return self.close(CloseReason::Drained),
+            Phase::Closed(_) => return,
+        };
+        self.drain(until, opens_until, false);
+        if is_unsaid {
+            self.go_away = Some(Control::GoAway {
+                message: message.to_owned(),
+                grace,
+                still_opens: opens_until.is_some(),
+            });
+            self.wake_writer();
         }
     }
 
-    /// No new streams from here on. Neither side can stretch the grace that the other has set.
-    fn drain(&mut self, until: Instant, by_peer: bool) {
+    /// No new streams from here on, or from then. Neither side can stretch the grace that the other has set; an agent's
+    /// word ends the opening of streams, a relay's own can only be kept to.
+    fn drain(&mut self, until: Instant, opens_until: Option<Instant>, by_peer: bool) {
         self.phase = match self.phase {
             Phase::Draining {
                 until: set,
                 is_asked_by_peer,
+                opens_until: opens_set,
             } => Phase::Draining {
                 until: until.min(set),
                 is_asked_by_peer: is_asked_by_peer || by_peer,
+                opens_until: if by_peer { opens_until } else { opens_set },
             },
             Phase::Greeting { .. } | Phase::Open | Phase::Closed(_) => Phase::Draining {
                 until,
                 is_asked_by_peer: by_peer,
+                opens_until,
             },
         };
         self.wake_driver();
@@ -329,11 +357,22 @@ impl Session {
             self.phase,
             Phase::Draining {
                 is_asked_by_peer: true,
+                opens_until: None,
                 ..
             }
         );
         if is_asked && self.streams.is_empty() && self.resets.is_empty() {
             self.close(CloseReason::Drained);
+        }
+    }
+
+    /// True while the relay may open streams.
+    #[must_use]
+    pub fn takes_streams(&self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Open => true,
+            Phase::Draining { opens_until, .. } => opens_until.is_some_and(|until| now < until),
+            Phase::Greeting { .. } | Phase::Closed(_) => false,
         }
     }
 

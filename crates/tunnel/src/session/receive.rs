@@ -61,7 +61,12 @@ impl Session {
                 self.note_told(*received, now);
                 return Ok(None);
             }
-            (Control::GoAway { grace, .. }, _) if !is_greeting => {
+            (
+                Control::GoAway {
+                    grace, still_opens, ..
+                },
+                _,
+            ) if !is_greeting => {
                 let was_asked = matches!(
                     self.phase,
                     Phase::Draining {
@@ -69,7 +74,9 @@ impl Session {
                         ..
                     }
                 );
-                self.drain(after(now, *grace), true);
+                let until = after(now, *grace);
+                let may_open = *still_opens && self.side == Side::Agent;
+                self.drain(until, may_open.then_some(until), true);
                 if was_asked {
                     return Ok(None); // said already; once is enough for those who watch
                 }

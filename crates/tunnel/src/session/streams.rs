@@ -10,17 +10,8 @@ impl Session {
     /// # Errors
     /// When the session takes no new streams, has as many as it may, or the head is one that cannot cross.
     pub fn open(&mut self, head: RequestHead, now: Instant) -> Result<StreamId, Fault> {
-        match self.phase {
-            Phase::Open => {}
-            Phase::Draining { .. } => {
-                let fault = Fault::new(Kind::Draining, Origin::Agent, "the agent is leaving");
-                return Err(fault.retry_safe());
-            }
-            Phase::Greeting { .. } | Phase::Closed(_) => {
-                let fault =
-                    Fault::new(Kind::AgentOffline, Origin::Agent, "the agent has just left");
-                return Err(fault.retry_safe());
-            }
+        if !self.takes_streams(now) {
+            return Err(self.no_streams().retry_safe());
         }
         if self.streams.len() >= self.limits.max_concurrent_streams as usize {
             let fault = Fault::new(
@@ -56,6 +47,22 @@ impl Session {
                 .map(|limits| after(now, limits.first_byte)),
         );
         Ok(id)
+    }
+
+    /// Why no stream can be opened.
+    fn no_streams(&self) -> Fault {
+        match self.phase {
+            Phase::Draining {
+                is_asked_by_peer: false,
+                ..
+            } => Fault::new(Kind::Draining, Origin::Relay, "the relay is leaving"),
+            Phase::Draining { .. } => {
+                Fault::new(Kind::Draining, Origin::Agent, "the agent is leaving")
+            }
+            Phase::Greeting { .. } | Phase::Open | Phase::Closed(_) => {
+                Fault::new(Kind::AgentOffline, Origin::Agent, "the agent has just left")
+            }
+        }
     }
 
     /// The next stream that the relay opened; the agent's side. `None` when the session is closed.

@@ -47,10 +47,20 @@ impl Session {
             };
             written += self.write_turn(id, &mut batch.frames);
         }
-        if self.go_away.is_some() && !self.streams.values().any(|s| s.outgoing.head.is_some()) {
+        if self.is_go_away_due() {
             batch.control.extend(self.go_away.take());
         }
         batch
+    }
+
+    /// One after which streams may still come need not wait for those that do.
+    fn is_go_away_due(&self) -> bool {
+        match self.go_away {
+            Some(Control::GoAway { still_opens, .. }) => {
+                still_opens || !self.streams.values().any(|s| s.outgoing.head.is_some())
+            }
+            _ => false,
+        }
     }
 
     fn write_windows(&mut self, frames: &mut Vec<(StreamId, Frame)>) {

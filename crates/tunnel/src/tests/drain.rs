@@ -5,7 +5,7 @@ use std::{task::Poll, time::Duration};
 use http::HeaderMap;
 
 use super::peer::*;
-use crate::{CloseReason, Control, Frame, Kind, Limits};
+use crate::{CloseReason, Control, Frame, Kind, Limits, Origin};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -129,6 +129,84 @@ fn an_agent_takes_requests_that_were_on_their_way_when_it_said_go_away() {
     handle.answer(answer(true)).expect("fine");
     drop(handle);
     peer.assert_frames(&["1:response head"]);
+}
+
+#[test]
+fn a_relay_that_hands_over_opens_streams_for_a_while() {
+    let peer = &mut Peer::of_relay(Limits::default());
+    peer.link.hand_over("bye", GAP, LONG, peer.now);
+    let said = peer.sent().expect("it").control;
+    assert_eq!(said, [handing_over(LONG)]);
+    let late = peer.open(true);
+    assert_eq!(late.id(), id(1));
+    peer.pass(GAP - MILLISECOND);
+    assert!(peer.link.takes_streams(peer.now));
+    peer.pass(MILLISECOND);
+    assert!(!peer.link.takes_streams(peer.now));
+    let fault = peer.link.open(request(true), peer.now).unwrap_err();
+    assert_eq!((fault.kind, fault.origin), (Kind::Draining, Origin::Relay));
+    assert_eq!(fault_of(&late), None, "what runs has the whole grace");
+}
+
+#[test]
+fn a_relay_never_opens_beyond_its_own_grace() {
+    let peer = &mut Peer::of_relay(Limits::default());
+    peer.link.hand_over("bye", LONG, GAP, peer.now);
+    peer.pass(GAP);
+    assert!(!peer.link.takes_streams(peer.now));
+}
+
+#[test]
+fn an_agent_serves_a_relay_that_hands_over_until_that_ends_the_session() {
+    let mut peer = Peer::of_agent(Limits::default());
+    peer.control(handing_over(LONG)).expect("fine");
+    assert_eq!(peer.link.close_reason(), None, "streams may still come");
+    for number in 1..=2 {
+        peer.say(vec![(number, request_frame(true))])
+            .expect("a late one");
+        let handle = peer.accept();
+        handle.answer(answer(true)).expect("fine");
+        drop(handle);
+        peer.assert_frames(&[&format!("{number}:response head")]);
+        assert_eq!(peer.link.close_reason(), None, "not with its last stream");
+    }
+    peer.control(go_away(LONG)).expect("fine");
+    assert_eq!(peer.link.close_reason(), Some(CloseReason::Drained));
+}
+
+#[test]
+fn an_agent_does_not_wait_for_a_relay_beyond_the_grace() {
+    let mut peer = Peer::of_agent(Limits::default());
+    peer.control(handing_over(GAP)).expect("fine");
+    peer.pass(GAP);
+    peer.tick();
+    assert_eq!(peer.link.close_reason(), Some(CloseReason::Drained));
+}
+
+#[test]
+fn an_agent_that_leaves_during_a_hand_over_is_heard() {
+    let mut agent = Peer::of_agent(Limits::default());
+    agent.control(handing_over(LONG)).expect("fine");
+    agent.link.go_away("bye", GAP, agent.now);
+    let said = agent.sent().expect("it").control;
+    assert_eq!(said, [go_away(GAP)]);
+    assert_eq!(agent.link.close_reason(), None, "one may be on its way");
+
+    let mut relay = Peer::of_relay(Limits::default());
+    let handle = relay.open(true);
+    relay.link.hand_over("bye", LONG, LONG, relay.now);
+    relay.control(go_away(GAP)).expect("fine");
+    assert!(!relay.link.takes_streams(relay.now));
+    drop(handle);
+    drop(relay.sent());
+    assert_eq!(relay.link.close_reason(), Some(CloseReason::Drained));
+}
+
+#[test]
+fn only_a_relay_can_go_on_opening() {
+    let mut peer = Peer::of_relay(Limits::default());
+    peer.control(handing_over(LONG)).expect("fine");
+    assert_eq!(peer.link.close_reason(), Some(CloseReason::Drained));
 }
 
 #[test]

@@ -110,8 +110,20 @@ pub(super) fn heartbeat() -> Control {
 }
 
 pub(super) fn go_away(grace: Duration) -> Control {
-    let message = "bye".to_owned();
-    Control::GoAway { message, grace }
+    leaving(grace, false)
+}
+
+/// A go-away of a relay that may still open streams.
+pub(super) fn handing_over(grace: Duration) -> Control {
+    leaving(grace, true)
+}
+
+fn leaving(grace: Duration, still_opens: bool) -> Control {
+    Control::GoAway {
+        message: "bye".to_owned(),
+        grace,
+        still_opens,
+    }
 }
 
 pub(super) fn id(number: u64) -> StreamId {

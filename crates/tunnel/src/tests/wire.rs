@@ -101,9 +101,12 @@ fn control() -> BoxedStrategy<Control> {
                 received,
             }
         }),
-        ("[ -~]{0,20}", any::<u32>()).prop_map(|(message, grace)| Control::GoAway {
-            message,
-            grace: Duration::from_millis(u64::from(grace)),
+        ("[ -~]{0,20}", any::<(u32, bool)>()).prop_map(|(message, (grace, still_opens))| {
+            Control::GoAway {
+                message,
+                grace: Duration::from_millis(u64::from(grace)),
+                still_opens,
+            }
         }),
     ]
     .boxed()

@@ -1,0 +1,125 @@
+//! The public port, from whoever prepared it to the next relay that has it.
+//!
+//! Invariant: a connection that has come into this relay's hands is served, and one that waits in a queue that another
+//! relay shares is left to that one.
+
+use std::{future::pending, io, net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, Relay, gateway::listener, handover::Handover};
+
+/// Connections that the kernel keeps until they are taken in.
+const BACKLOG: u32 = 1024;
+
+/// The public port, as whoever starts the relay has prepared it.
+#[derive(Debug)]
+pub enum PublicPort {
+    /// It listens already. With a [`Handover`], its queue is shared with the other relays that have this very socket.
+    Listening(TcpListener),
+    /// Bound with `SO_REUSEPORT`, not listening yet: each relay has a queue of its own, and listens when it is its turn.
+    Bound(TcpSocket),
+}
+
+impl From<TcpListener> for PublicPort {
+    fn from(listener: TcpListener) -> Self {
+        Self::Listening(listener)
+    }
+}
+
+impl PublicPort {
+    /// Where it is.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Listening(listener) => listener.local_addr(),
+            Self::Bound(socket) => socket.local_addr(),
+        }
+    }
+
+    pub(crate) fn is_queue_shared(&self) -> bool {
+        matches!(self, Self::Listening(_))
+    }
+
+    pub(crate) fn listen(self) -> io::Result<TcpListener> {
+        match self {
+            Self::Listening(listener) => Ok(listener),
+            Self::Bound(socket) => socket.listen(BACKLOG),
+        }
+    }
+}
+
+/// The public port while this relay takes connections in.
+#[derive(Debug)]
+pub(crate) struct OpenPort {
+    is_queue_shared: bool,
+    left: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl OpenPort {
+    /// Waits for this relay's turn, then takes connections in. Dropping the future gives the wait up.
+    ///
+    /// # Errors
+    /// When the turn cannot be had, or the system does not let it listen.
+    pub(crate) async fn take(relay: &Arc<Relay>, public: PublicPort) -> Result<Self, Error> {
+        let is_queue_shared = public.is_queue_shared();
+        if let Some(handover) = &relay.config.handover {
+            let is_first = handover.try_turn().map_err(Error::Handover)?;
+            if !is_first {
+                tracing::info!("standing by: another relay has the port");
+                handover.turn().await.map_err(Error::Handover)?;
+            }
+            if is_queue_shared || !is_first {
+                relay.expect_agents(handover.startup_grace);
+            }
+        }
+        let listener = public.listen().map_err(Error::Handover)?;
+        let left = CancellationToken::new();
+        let accepting =
+            listener::accept(Arc::clone(relay), listener, left.clone(), is_queue_shared);
+        Ok(Self {
+            is_queue_shared,
+            accepting: relay.life.tracker.spawn(accepting),
+            left,
+        })
+    }
+
+    /// Lets the next relay have it. Returns false when there is none: the port stays open then, so that callers are told
+    /// that this one drains.
+    pub(crate) async fn hand_over(&mut self, handover: &Handover) -> bool {
+        if self.is_queue_shared {
+            self.close().await;
+            handover.leave();
+            return true;
+        }
+        // Each has a queue of its own: this one stays open until the next one listens.
+        handover.leave();
+        let is_taken_over = handover.is_taken_over().await;
+        if is_taken_over {
+            self.close().await;
+        }
+        is_taken_over
+    }
+
+    /// Closes it when a relay comes after all, though nobody was there to hand it to. Then does nothing, for ever.
+    pub(crate) async fn leave_to_a_late_one(&mut self, handover: &Handover) {
+        while !handover.is_taken_over().await {}
+        self.close().await;
+        pending().await
+    }
+
+    async fn close(&mut self) {
+        self.left.cancel();
+        if (&mut self.accepting).await.is_err() {
+            tracing::error!("the accept loop panicked");
+        }
+        tracing::info!("no more connections: the port is left to the next relay");
+    }
+}
