@@ -24,6 +24,10 @@ format:
 clients *arguments:
     tools/clients/run {{ arguments }}
 
+# Tokens of a real identity provider at a relay.
+identity *arguments:
+    tools/identity/run {{ arguments }}
+
 # What a gRPC client sees on the public port.
 grpc: _release
     tools/grpcurl-check target/release/c2l

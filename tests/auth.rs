@@ -7,6 +7,10 @@ mod doors;
 mod forge;
 #[path = "auth/kinds.rs"]
 mod kinds;
+#[path = "auth/outages.rs"]
+mod outages;
+#[path = "auth/providers.rs"]
+mod providers;
 #[path = "auth/tokens.rs"]
 mod tokens;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::json::Object;
-use crate::{AuthError, DeviceName, Kind, Scopes};
+use crate::{AuthError, DeviceName, Kind, Mapping, Scopes};
 
 /// How far the issuer's clock and ours may differ: `exp` counts this much longer, `nbf` and `iat` this much earlier.
 pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -39,28 +39,23 @@ const MAX_TIME: Duration = Duration::from_secs(253_402_300_799);
 #[derive(Debug, Clone)]
 pub(crate) struct Claims {
     pub(crate) subject: Arc<str>,
-    pub(crate) kind: Option<Kind>,
-    pub(crate) scopes: Option<Scopes>,
+    pub(crate) kind: Kind,
+    pub(crate) scopes: Scopes,
     pub(crate) device: Option<DeviceName>,
     pub(crate) token_id: Option<Arc<str>>,
     expires: Duration,
     not_before: Option<Duration>,
     issued: Option<Duration>,
+    max_lifetime: Duration,
 }
 
 impl Claims {
-    pub(crate) fn read(payload: &Object) -> Result<Self, AuthError> {
+    pub(crate) fn read(payload: &Object, mapping: &Mapping) -> Result<Self, AuthError> {
         check_audience_type(payload)?;
-        let subject = text(payload, "sub")?.ok_or(AuthError::MissingClaim("sub"))?;
-        if !is_valid_subject(subject) {
-            return Err(AuthError::MalformedClaim("sub"));
-        }
         Ok(Self {
-            subject: subject.into(),
-            kind: parsed(payload, KIND_CLAIM, |word| word.parse().ok())?,
-            scopes: parsed(payload, SCOPE_CLAIM, |words| {
-                Some(Scopes::from_claim(words))
-            })?,
+            subject: mapping.user(payload)?.into(),
+            kind: mapping.kind(payload)?,
+            scopes: mapping.scopes(payload)?,
             device: parsed(payload, DEVICE_CLAIM, |name| DeviceName::parse(name).ok())?,
             token_id: parsed(payload, "jti", |id| {
                 is_plain(id, MAX_TOKEN_ID_BYTES).then(|| id.into())
@@ -68,12 +63,18 @@ impl Claims {
             expires: time(payload, "exp")?.ok_or(AuthError::MissingClaim("exp"))?,
             not_before: time(payload, "nbf")?,
             issued: time(payload, "iat")?,
+            max_lifetime: mapping.max_lifetime,
         })
     }
 
     /// The time after which the token is no longer valid, without leeway.
     pub(crate) fn expires_at(&self) -> SystemTime {
         UNIX_EPOCH + self.expires
+    }
+
+    /// When it was made, where it says so.
+    pub(crate) fn issued_at(&self) -> Option<SystemTime> {
+        self.issued.map(|issued| UNIX_EPOCH + issued)
     }
 
     /// Whether the token is in force at `now`, give or take [`LEEWAY`].
@@ -91,7 +92,7 @@ impl Claims {
         let from_issue = self
             .issued
             .map_or(Duration::ZERO, |issued| self.expires.saturating_sub(issued));
-        if from_issue > MAX_LIFETIME || self.expires > now + LEEWAY + MAX_LIFETIME {
+        if from_issue > self.max_lifetime || self.expires > now + LEEWAY + self.max_lifetime {
             return Err(AuthError::LifetimeTooLong);
         }
         Ok(())

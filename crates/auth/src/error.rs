@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use crate::{
     Kind, MAX_KEYS_PER_ISSUER, MAX_LIFETIME, MAX_SUBJECT_BYTES, MAX_TOKEN_BYTES, MIN_SECRET_BYTES,
+    ProviderId,
 };
 
 /// Why a credential was refused. Every one of these means "not authenticated"; the message says to the sender what to mend.
 ///
 /// [`Expired`](Self::Expired), [`NotYetValid`](Self::NotYetValid), [`LifetimeTooLong`](Self::LifetimeTooLong),
-/// [`WrongAudience`](Self::WrongAudience) and [`WrongKind`](Self::WrongKind) are said only of tokens whose signature is good.
+/// [`WrongAudience`](Self::WrongAudience), [`WrongKind`](Self::WrongKind), [`IdToken`](Self::IdToken),
+/// [`WrongType`](Self::WrongType) and [`RequirementUnmet`](Self::RequirementUnmet) are said only of tokens whose
+/// signature is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// There is no credential at all.
@@ -48,6 +51,12 @@ pub enum AuthError {
     /// Its `kid` is not the id of any key of this issuer.
     #[error("the token was signed with a key (kid) that is not known for its issuer")]
     UnknownKey,
+    /// None of the keys that this issuer published, as far as they are known, can have signed it. Fresh ones might.
+    #[error("the token was signed with a key (kid) that its issuer does not publish")]
+    UnpublishedKey(ProviderId),
+    /// This issuer publishes its keys, and none have come yet.
+    #[error("the keys of the token's issuer could not be fetched yet")]
+    KeysNotFetched(ProviderId),
     /// No key of this issuer made this signature.
     #[error("bad signature")]
     BadSignature,
@@ -57,8 +66,11 @@ pub enum AuthError {
     /// Its `nbf` or `iat` is in the future.
     #[error("the token is not yet valid (nbf or iat)")]
     NotYetValid,
-    /// It is good for longer than [`MAX_LIFETIME`].
-    #[error("the token is valid for longer than {} days", days(MAX_LIFETIME))]
+    /// It is good for longer than [`MAX_LIFETIME`], or than is configured for its issuer.
+    #[error(
+        "the token is valid for longer than is accepted: {} days, or less where it is configured",
+        days(MAX_LIFETIME)
+    )]
     LifetimeTooLong,
     /// Its `aud` does not name us.
     #[error("the token is meant for another audience (aud)")]
@@ -69,6 +81,20 @@ pub enum AuthError {
         /// The kind it is.
         found: Kind,
     },
+    /// It is an ID token where access tokens are wanted.
+    #[error(
+        "this is an ID token, made for the application that its user signed in to; an access token is wanted"
+    )]
+    IdToken,
+    /// Its `typ` is none that is taken from this issuer.
+    #[error("the token's type (typ) is not one that is accepted from its issuer")]
+    WrongType,
+    /// It does not say what every token of this issuer must say.
+    #[error("the token lacks a claim or a value that is required of all tokens of its issuer")]
+    RequirementUnmet,
+    /// Its claims stand for more than one kind.
+    #[error("the token's claims stand for more than one kind of token")]
+    AmbiguousKind,
     /// A claim that must be there is not.
     #[error("the token lacks the claim {0}")]
     MissingClaim(&'static str),
@@ -78,6 +104,14 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// Whose keys might tell more, if they were fetched now.
+    pub fn wants_keys_of(&self) -> Option<ProviderId> {
+        match self {
+            Self::UnpublishedKey(provider) | Self::KeysNotFetched(provider) => Some(*provider),
+            _ => None,
+        }
+    }
+
     /// Whether a fresh token of the same sort would be accepted: the token was good, and its time is over.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Expired)
@@ -156,6 +190,12 @@ pub enum ConfigError {
     /// Two keys of an issuer have the same id.
     #[error("the token issuer {0:?} has two keys with the same id (kid)")]
     DuplicateKeyId(String),
+    /// An issuer has keys of its own and publishes some; which of them count would be a guess.
+    #[error("the token issuer {0:?} has keys given and published: one of the two is wanted")]
+    TwoKeySources(String),
+    /// An issuer's tokens may live longer than any may.
+    #[error("the token issuer {0:?} has a lifetime over that of any token")]
+    LifetimeTooLong(String),
     /// The PEM text is no public key for the algorithm, or a weak one.
     #[error("not a usable public key for {algorithm} in PEM form")]
     NotAPublicKey {

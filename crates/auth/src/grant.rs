@@ -110,9 +110,9 @@ impl Scopes {
             .collect()
     }
 
-    /// Reads the claim of a token that is being verified. Words of others (`openid`, a later version's) allow nothing.
-    pub(crate) fn from_claim(words: &str) -> Self {
-        split(words).filter_map(Scope::from_word).collect()
+    /// Takes the words of a token that is being verified. Words of others (`openid`, a later version's) allow nothing.
+    pub(crate) fn from_claim<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        words.into_iter().filter_map(Scope::from_word).collect()
     }
 
     /// Whether `scope` is in the set.
@@ -184,6 +184,9 @@ pub struct Grant {
     pub scopes: Scopes,
     /// The token's own `exp`, without [`LEEWAY`](crate::LEEWAY).
     pub expires_at: SystemTime,
+    /// The token's `iat`, where it has one. Whoever ends all tokens of a user from before some time has to end those
+    /// without it, too.
+    pub issued_at: Option<SystemTime>,
     /// The token's `jti`, by which one token can be revoked.
     pub token_id: Option<Arc<str>>,
     /// The one device that the token is bound to, where it is.
@@ -221,7 +224,10 @@ mod tests {
         for text in ["infer admin", "Infer", "infer;manage", "infer\tmanage"] {
             assert_eq!(Scopes::parse(text), Err(UnknownScope), "{text:?}");
         }
-        assert_eq!(Scopes::from_claim("openid infer profile"), Scopes::INFER);
-        assert!(Scopes::from_claim("openid MANAGE").is_empty());
+        assert_eq!(
+            Scopes::from_claim(["openid", "infer", "profile"]),
+            Scopes::INFER
+        );
+        assert!(Scopes::from_claim(["openid", "MANAGE"]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Takes a compact JWT apart, before anything in it is believed.
 //!
 //! Invariant: the work done on an unverified credential is bounded by [`MAX_TOKEN_BYTES`], and nothing in its header
-//! but `alg` and `kid` is ever looked at, except to refuse it. Both are only compared with what is configured.
+//! but `alg`, `kid` and `typ` is ever looked at, except to refuse it. They are only compared with what is configured.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,11 +52,14 @@ impl Token {
     }
 }
 
-/// What the header says about the signature. It only ever narrows down which configured keys are tried.
+/// What the header says about the signature and the token. It only ever narrows down which keys are tried, or rules the
+/// token out.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) algorithm: String,
     pub(crate) key_id: Option<String>,
+    /// What `typ` says the token is, as it is written.
+    pub(crate) media_type: Option<String>,
 }
 
 impl Header {
@@ -74,6 +77,7 @@ impl Header {
         Ok(Self {
             algorithm: algorithm.to_owned(),
             key_id: text(object, "kid")?.map(str::to_owned),
+            media_type: text(object, "typ")?.map(str::to_owned),
         })
     }
 }

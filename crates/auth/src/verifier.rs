@@ -11,23 +11,29 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm as LibraryAlgorithm, Validation};
 use serde::de::IgnoredAny;
 
 use crate::claims::{self, Claims};
+use crate::published::{Current, ProviderId, Published};
 use crate::token::{Header, Token};
 use crate::{
-    AuthError, ConfigError, Flaw, Grant, Issuer, KIND_CLAIM, Key, Kind, MAX_KEYS_PER_ISSUER, Part,
-    Scopes, UserId,
+    Algorithm, AuthError, ConfigError, Flaw, Grant, Issuer, Jwks, JwksError, Key, Kind,
+    MAX_KEYS_PER_ISSUER, MAX_LIFETIME, Mapping, Part, UserId,
 };
 
-/// Turns credentials into [`Grant`]s. Made once, shared by reference; holds no mutable state.
+/// Turns credentials into [`Grant`]s. Made once, shared by reference; nothing of it changes but the keys that issuers
+/// publish.
 #[derive(Debug)]
 pub struct Verifier {
     issuers: HashMap<Arc<str>, TrustedIssuer>,
+    /// Names of the issuers that publish their keys; a [`ProviderId`] is a place in here.
+    providers: Vec<Arc<str>>,
+    removals: AtomicU64,
 }
 
 impl Verifier {
@@ -36,23 +42,78 @@ impl Verifier {
     /// # Errors
     ///
     /// The first mistake in the configuration: no issuer, an empty or repeated name, an empty audience, no key, too
-    /// many keys, or a key id used twice.
+    /// many keys, a key id used twice, keys from two sources, or a lifetime over the limit.
     pub fn new(issuers: Vec<Issuer>) -> Result<Self, ConfigError> {
         if issuers.is_empty() {
             return Err(ConfigError::NoIssuer);
         }
         let mut trusted = HashMap::with_capacity(issuers.len());
+        let mut providers = Vec::new();
         for issuer in issuers {
             check(&issuer)?;
             let name: Arc<str> = issuer.name.as_str().into();
+            let id = ProviderId(providers.len());
+            if issuer.published.is_some() {
+                providers.push(name.clone());
+            }
             if trusted
-                .insert(name.clone(), TrustedIssuer::new(name, &issuer))
+                .insert(name.clone(), TrustedIssuer::new(name, &issuer, id))
                 .is_some()
             {
                 return Err(ConfigError::DuplicateIssuer(issuer.name));
             }
         }
-        Ok(Self { issuers: trusted })
+        Ok(Self {
+            issuers: trusted,
+            providers,
+            removals: AtomicU64::new(0),
+        })
+    }
+
+    /// The issuers that publish their keys, by name.
+    pub fn providers(&self) -> impl Iterator<Item = (ProviderId, &str)> {
+        let named = |(place, name)| (ProviderId(place), AsRef::<str>::as_ref(name));
+        self.providers.iter().enumerate().map(named)
+    }
+
+    /// Uses what an issuer publishes, a JWK Set, in the place of what it published before. Verifications that have begun
+    /// end with the keys that they began with.
+    ///
+    /// # Errors
+    ///
+    /// [`JwksError`] when the set has nothing to use; then all stays as it was.
+    pub fn publish(&self, provider: ProviderId, jwks: &[u8]) -> Result<Published, JwksError> {
+        let issuer = self.providers.get(provider.0);
+        let issuer = issuer.and_then(|name| self.issuers.get(name));
+        let Some((
+            issuer,
+            Keys::Published {
+                allowed, current, ..
+            },
+        )) = issuer.map(|issuer| (issuer, &issuer.keys))
+        else {
+            return Err(JwksError::NoUsableKey); // an id of another verifier
+        };
+        let Jwks { keys, unusable } = Jwks::read(jwks, allowed)?;
+        let usable = keys.len();
+        let keys = keys.iter().map(|key| issuer.trust(key)).collect();
+        let (added, removed) = current.replace(keys);
+        if removed > 0 {
+            // After the replacement: who sees the new number verifies with the new keys.
+            self.removals.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(Published {
+            usable,
+            unusable,
+            added,
+            removed,
+        })
+    }
+
+    /// A number that grows whenever an issuer has withdrawn a key. A grant that is remembered from before may stand on that
+    /// key, and is to be verified again.
+    pub fn key_removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
     }
 
     /// What `credential` allows at `now`, if it is a good token of this `kind`.
@@ -80,26 +141,24 @@ impl Verifier {
         kinds: &[Kind],
         now: SystemTime,
     ) -> Result<Grant, AuthError> {
-        let authentic = self.authenticate(credential)?;
-        authentic.claims.check_times(now)?;
-        authentic.into_grant(kinds)
+        let (user, claims) = self.authenticate(credential)?;
+        claims.check_times(now)?;
+        grant(user, claims, kinds)
     }
 
     /// Everything about a credential that does not depend on when and where it is used.
-    fn authenticate(&self, credential: &str) -> Result<Authentic, AuthError> {
+    fn authenticate(&self, credential: &str) -> Result<(UserId, Claims), AuthError> {
         let token = Token::parse(credential)?;
         let issuer = self
             .issuers
             .get(claims::issuer(&token.payload)?)
             .ok_or(AuthError::UnknownIssuer)?;
-        let claims = Claims::read(&token.payload)?;
+        let claims = Claims::read(&token.payload, &issuer.mapping)?;
         issuer.check_signature(credential, &token.header)?;
+        let header_type = token.header.media_type.as_deref();
+        issuer.mapping.check(header_type, &token.payload)?;
         let user = UserId::new(issuer.name.clone(), claims.subject.clone());
-        let kind = claims
-            .kind
-            .or(issuer.default_kind)
-            .ok_or(AuthError::MissingClaim(KIND_CLAIM))?;
-        Ok(Authentic { user, kind, claims })
+        Ok((user, claims))
     }
 }
 
@@ -108,9 +167,15 @@ fn check(issuer: &Issuer) -> Result<(), ConfigError> {
     let mut key_ids = HashSet::new();
     if issuer.name.is_empty() {
         Err(ConfigError::EmptyIssuer)
-    } else if issuer.audience.is_empty() {
+    } else if issuer.audiences.iter().any(String::is_empty) {
         named(ConfigError::EmptyAudience)
-    } else if issuer.keys.is_empty() {
+    } else if issuer.mapping.max_lifetime > MAX_LIFETIME {
+        named(ConfigError::LifetimeTooLong)
+    } else if issuer.published.is_some() && !issuer.keys.is_empty() {
+        named(ConfigError::TwoKeySources)
+    } else if issuer.published.as_ref().is_some_and(Vec::is_empty)
+        || issuer.published.is_none() && issuer.keys.is_empty()
+    {
         named(ConfigError::NoKey)
     } else if issuer.keys.len() > MAX_KEYS_PER_ISSUER {
         named(ConfigError::TooManyKeys)
@@ -126,102 +191,146 @@ fn check(issuer: &Issuer) -> Result<(), ConfigError> {
     }
 }
 
-/// A token that its issuer really made for us, whether or not it is in force now.
-#[derive(Debug)]
-struct Authentic {
-    user: UserId,
-    kind: Kind,
-    claims: Claims,
-}
-
-impl Authentic {
-    fn into_grant(self, kinds: &[Kind]) -> Result<Grant, AuthError> {
-        if !kinds.contains(&self.kind) {
-            return Err(AuthError::WrongKind { found: self.kind });
-        }
-        Ok(Grant {
-            expires_at: self.claims.expires_at(),
-            user: self.user,
-            kind: self.kind,
-            scopes: self.claims.scopes.unwrap_or(Scopes::INFER),
-            token_id: self.claims.token_id,
-            device: self.claims.device,
-        })
+/// Of a token that its issuer really made for us.
+fn grant(user: UserId, claims: Claims, kinds: &[Kind]) -> Result<Grant, AuthError> {
+    if !kinds.contains(&claims.kind) {
+        return Err(AuthError::WrongKind { found: claims.kind });
     }
+    Ok(Grant {
+        expires_at: claims.expires_at(),
+        issued_at: claims.issued_at(),
+        user,
+        kind: claims.kind,
+        scopes: claims.scopes,
+        token_id: claims.token_id,
+        device: claims.device,
+    })
 }
 
 #[derive(Debug)]
 struct TrustedIssuer {
     name: Arc<str>,
-    default_kind: Option<Kind>,
-    keys: Vec<TrustedKey>,
+    audiences: Vec<String>,
+    mapping: Mapping,
+    keys: Keys,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+enum Keys {
+    Given(Vec<TrustedKey>),
+    Published {
+        id: ProviderId,
+        allowed: Vec<Algorithm>,
+        current: Current,
+    },
 }
 
 impl TrustedIssuer {
-    fn new(name: Arc<str>, issuer: &Issuer) -> Self {
-        let keys = issuer
-            .keys
-            .iter()
-            .map(|key| TrustedKey::new(key, issuer))
-            .collect();
-        Self {
+    /// `id` counts only where the issuer publishes its keys.
+    fn new(name: Arc<str>, issuer: &Issuer, id: ProviderId) -> Self {
+        let mut trusted = Self {
             name,
-            default_kind: issuer.default_kind,
-            keys,
-        }
+            audiences: issuer.audiences.clone(),
+            mapping: issuer.mapping.clone(),
+            keys: Keys::Given(Vec::new()),
+        };
+        trusted.keys = match &issuer.published {
+            Some(allowed) => Keys::Published {
+                id,
+                allowed: allowed.clone(),
+                current: Current::default(),
+            },
+            None => Keys::Given(issuer.keys.iter().map(|key| trusted.trust(key)).collect()),
+        };
+        trusted
+    }
+
+    fn trust(&self, key: &Key) -> TrustedKey {
+        TrustedKey::new(key, &self.name, &self.audiences)
     }
 
     /// Whether one of this issuer's keys made the signature, for the audience it has to be for.
     fn check_signature(&self, credential: &str, header: &Header) -> Result<(), AuthError> {
-        let algorithm =
-            Algorithm::from_str(&header.algorithm).map_err(|_| AuthError::AlgorithmNotAllowed)?;
-        let mut keys = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm == algorithm)
-            .peekable();
-        if keys.peek().is_none() {
-            return Err(AuthError::AlgorithmNotAllowed);
-        }
-        let mut outcome = Err(AuthError::UnknownKey);
-        for key in keys.filter(|key| key.may_have_signed(header)) {
-            outcome = key.check_signature(credential);
-            if outcome != Err(AuthError::BadSignature) {
-                break;
+        let algorithm = LibraryAlgorithm::from_str(&header.algorithm)
+            .map_err(|_| AuthError::AlgorithmNotAllowed)?;
+        match &self.keys {
+            Keys::Given(keys) => {
+                if !keys.iter().any(|key| key.key.algorithm == algorithm) {
+                    return Err(AuthError::AlgorithmNotAllowed);
+                }
+                check_against(keys, algorithm, credential, header)
+            }
+            Keys::Published {
+                id,
+                allowed,
+                current,
+            } => {
+                if !allowed.iter().any(|known| known.library() == algorithm) {
+                    return Err(AuthError::AlgorithmNotAllowed);
+                }
+                let keys = current.get().ok_or(AuthError::KeysNotFetched(*id))?;
+                let is_named =
+                    |key: &TrustedKey| key.key.id.is_some() && key.key.id == header.key_id;
+                match check_against(&keys, algorithm, credential, header) {
+                    Err(AuthError::UnknownKey) => Err(AuthError::UnpublishedKey(*id)),
+                    // Without an id it may be a key that is newer than what we have.
+                    Err(AuthError::BadSignature) if !keys.iter().any(is_named) => {
+                        Err(AuthError::UnpublishedKey(*id))
+                    }
+                    outcome => outcome,
+                }
             }
         }
-        outcome
     }
 }
 
+fn check_against(
+    keys: &[TrustedKey],
+    algorithm: LibraryAlgorithm,
+    credential: &str,
+    header: &Header,
+) -> Result<(), AuthError> {
+    let mut outcome = Err(AuthError::UnknownKey);
+    let fitting = keys.iter().filter(|key| key.key.algorithm == algorithm);
+    for key in fitting.filter(|key| key.may_have_signed(header)) {
+        outcome = key.check_signature(credential);
+        if outcome != Err(AuthError::BadSignature) {
+            break;
+        }
+    }
+    outcome
+}
+
 #[derive(Debug)]
-struct TrustedKey {
-    id: Option<String>,
-    algorithm: Algorithm,
-    decoding: DecodingKey,
+pub(crate) struct TrustedKey {
+    key: Key,
     validation: Validation,
 }
 
 impl TrustedKey {
-    fn new(key: &Key, issuer: &Issuer) -> Self {
+    fn new(key: &Key, issuer: &str, audiences: &[String]) -> Self {
         let mut validation = Validation::new(key.algorithm);
-        validation.set_issuer(&[&issuer.name]);
-        validation.set_audience(&[&issuer.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(audiences);
+        // The user may be another claim than `sub`; `Claims` sees to it in either case.
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         // The library reads the system's clock. Ours is an argument: `Claims::check_times`.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Self {
-            id: key.id.clone(),
-            algorithm: key.algorithm,
-            decoding: key.decoding.clone(),
+            key: key.clone(),
             validation,
         }
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.key.is_same(&other.key)
+    }
+
     /// A `kid` and a key id must be the same where both exist; either alone says nothing.
     fn may_have_signed(&self, header: &Header) -> bool {
-        match (&self.id, &header.key_id) {
+        match (&self.key.id, &header.key_id) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,
         }
@@ -229,7 +338,7 @@ impl TrustedKey {
 
     fn check_signature(&self, credential: &str) -> Result<(), AuthError> {
         let decoded =
-            jsonwebtoken::decode::<IgnoredAny>(credential, &self.decoding, &self.validation);
+            jsonwebtoken::decode::<IgnoredAny>(credential, &self.key.decoding, &self.validation);
         match decoded {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.kind() {

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     logging::escaped,
-    settings::{Entry, Values},
+    settings::{
+        Entry, Values,
+        file::{IssuerEntry, Scalar},
+    },
 };
 
 /// Shown instead of a secret.
@@ -24,9 +27,9 @@ pub(crate) fn render<'a>(all: impl IntoIterator<Item = &'a Values>) -> String {
             }
         }
         for issuer in values.issuer_entries() {
-            for (key, text) in &issuer.texts {
+            for (key, value) in issuer_rows(issuer) {
                 let source = format!("file {}:issuers", issuer.place);
-                let row = [format!("issuers.{key}"), shown(text), source];
+                let row = [format!("issuers.{key}"), shown(&value), source];
                 if known.insert(row.join(" ")) {
                     rows.push(row);
                 }
@@ -41,6 +44,19 @@ pub(crate) fn render<'a>(all: impl IntoIterator<Item = &'a Values>) -> String {
     rows.iter()
         .map(|[name, value, source]| format!("{name:names$}  {value:values$}  {source}\n"))
         .collect()
+}
+
+/// Each key with its value; a row of a table has the word behind the key.
+fn issuer_rows(issuer: &IssuerEntry) -> impl Iterator<Item = (String, String)> {
+    let texts = issuer.texts.iter();
+    let texts = texts.map(|(key, texts)| ((*key).to_owned(), texts.join(",")));
+    let tables = issuer.tables.iter().flat_map(|(key, table)| {
+        let row = move |(word, value): (&String, &Scalar)| {
+            (format!("{key}.{}", escaped(word)), value.to_string())
+        };
+        table.iter().map(row)
+    });
+    texts.chain(tables)
 }
 
 /// Name, value and source of a setting.

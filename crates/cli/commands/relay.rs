@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use c2l_auth::{Issuer, SigningKey, Verifier};
-use c2l_relay::Listeners;
+use c2l_relay::{Listeners, Source};
 use tracing::{info, warn};
 
 use super::listen;
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyhow::Result<()> {
     let shutdown = signals::shutdown().context("cannot catch signals")?;
     let key = signing_key(&settings.data_dir)?;
-    let mut config = settings.config(verifier(&key, settings.issuers.clone())?);
+    let mut config = settings.config(verifier(&key, settings.trusted.issuers.clone())?);
     let public;
     (public, config.handover) = public_port::open(&settings, passed).await?;
     let ops = match settings.ops_listen {
@@ -35,9 +35,14 @@ pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyh
         ops = ops_address.map(tracing::field::display),
         has_tls = config.tls.is_some(),
         key = key.key_id(),
+        issuers = settings.trusted.issuers.len(),
         build = build_info::build(),
         "relay starting"
     );
+    for provider in &config.providers {
+        let (Source::Discovery(url) | Source::Jwks(url)) = &provider.source;
+        info!(issuer = provider.issuer, %url, "tokens of this issuer are accepted; its keys are fetched");
+    }
     if config.tls.is_none() && !address.ip().is_loopback() {
         warn!(%address, "clear text: tokens and prompts can be read on the way, unless a proxy in front adds TLS");
     }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -15,18 +15,45 @@ use toml::{
 
 use super::{ALL, Form, Given, Reach, Setting, Source, Table};
 
-/// The keys of one `[[issuers]]`; `key-file` and `secret-file` are relative to the file.
-pub(crate) const ISSUER_KEYS: [&str; 7] = [
-    "issuer",
-    "audience",
-    "algorithm",
-    "key-file",
-    "secret-file",
-    "key-id",
-    "default-kind",
+/// The keys of one `[[issuers]]`, and what stands behind each; paths are relative to the file.
+const ISSUER_KEYS: [(&str, IssuerForm); 20] = [
+    ("issuer", IssuerForm::Text),
+    ("audience", IssuerForm::Texts),
+    ("algorithm", IssuerForm::Text),
+    ("key-file", IssuerForm::Text),
+    ("secret-file", IssuerForm::Text),
+    ("key-id", IssuerForm::Text),
+    ("discovery", IssuerForm::TextOrSwitch),
+    ("jwks-url", IssuerForm::Text),
+    ("algorithms", IssuerForm::Texts),
+    ("ca-file", IssuerForm::Text),
+    ("allow-insecure", IssuerForm::Switch),
+    ("token-type", IssuerForm::Text),
+    ("user-claim", IssuerForm::Text),
+    ("default-kind", IssuerForm::Text),
+    ("kind-claim", IssuerForm::Text),
+    ("kinds", IssuerForm::Words),
+    ("scopes-claim", IssuerForm::Text),
+    ("scopes", IssuerForm::Words),
+    ("require", IssuerForm::Values),
+    ("max-lifetime", IssuerForm::Text),
 ];
 
 const ISSUERS: &str = "issuers";
+
+/// What may stand behind a key of an issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IssuerForm {
+    Text,
+    /// One text, or a list of them.
+    Texts,
+    Switch,
+    TextOrSwitch,
+    /// A table of texts.
+    Words,
+    /// A table of texts, numbers and switches.
+    Values,
+}
 
 /// What the file says, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +70,27 @@ pub(crate) struct IssuerEntry {
     /// File and line, for mistakes.
     pub(crate) place: String,
     pub(crate) file: PathBuf,
-    pub(crate) texts: BTreeMap<&'static str, String>,
+    /// Every key but those of tables.
+    pub(crate) texts: BTreeMap<&'static str, Vec<String>>,
+    pub(crate) tables: BTreeMap<&'static str, BTreeMap<String, Scalar>>,
+}
+
+/// One value in a table of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Text(String),
+    Flag(bool),
+    Number(i64),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
 }
 
 impl ConfigFile {
@@ -159,31 +206,99 @@ impl Reader<'_> {
                 self.mistake(at, "write [[issuers]], once for each");
                 continue;
             };
-            let mut texts = BTreeMap::new();
+            let mut entry = IssuerEntry {
+                place: self.place(at),
+                file: self.path.to_owned(),
+                texts: BTreeMap::new(),
+                tables: BTreeMap::new(),
+            };
             for (key, value) in content {
-                let known = ISSUER_KEYS.iter().find(|known| *known == key.get_ref());
-                match (known, value.get_ref()) {
-                    (Some(known), DeValue::String(text)) => {
-                        texts.insert(*known, text.to_string());
-                    }
-                    (Some(known), _) => {
-                        let reason = format!("issuers.{known}: text in quotes is wanted here");
-                        self.mistake(value.span().start, reason);
-                    }
-                    (None, _) => {
-                        let hint = suggestion(key.get_ref(), ISSUER_KEYS);
-                        let path = joined(ISSUERS, key.get_ref());
-                        self.mistake(key.span().start, format!("unknown key {path:?}{hint}"));
-                    }
+                let path = joined(ISSUERS, key.get_ref());
+                let known = ISSUER_KEYS
+                    .iter()
+                    .find(|(known, _)| *known == key.get_ref());
+                let Some((name, form)) = known else {
+                    let hint = suggestion(key.get_ref(), ISSUER_KEYS.map(|(known, _)| known));
+                    self.mistake(key.span().start, format!("unknown key {path:?}{hint}"));
+                    continue;
+                };
+                if let Err(reason) = entry.read(name, *form, value.get_ref()) {
+                    self.mistake(value.span().start, format!("{path}: {reason}"));
                 }
             }
-            let place = self.place(at);
-            self.file.issuers.push(IssuerEntry {
-                place,
-                file: self.path.to_owned(),
-                texts,
-            });
+            self.file.issuers.push(entry);
         }
+    }
+}
+
+impl IssuerEntry {
+    fn read(
+        &mut self,
+        name: &'static str,
+        form: IssuerForm,
+        value: &DeValue<'_>,
+    ) -> Result<(), String> {
+        match (form, value) {
+            (IssuerForm::Words | IssuerForm::Values, DeValue::Table(content)) => {
+                let read = |(word, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                    let value = scalar(value.get_ref(), form)?;
+                    Ok((word.get_ref().to_string(), value))
+                };
+                let table: Result<_, String> = content.iter().map(read).collect();
+                self.tables.insert(name, table?);
+            }
+            (IssuerForm::Words | IssuerForm::Values, _) => {
+                return Err("a table is wanted here: { \"word\" = \"meaning\" }".to_owned());
+            }
+            (form, value) => {
+                self.texts.insert(name, texts_of_issuer(form, value)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn texts_of_issuer(form: IssuerForm, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let takes_text = form != IssuerForm::Switch;
+    match value {
+        DeValue::String(text) if takes_text => Ok(vec![text.to_string()]),
+        DeValue::Boolean(flag) if matches!(form, IssuerForm::Switch | IssuerForm::TextOrSwitch) => {
+            Ok(vec![flag.to_string()])
+        }
+        DeValue::Array(items) if form == IssuerForm::Texts => items
+            .iter()
+            .map(|item| match item.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                _ => Err("texts in quotes are wanted here".to_owned()),
+            })
+            .collect(),
+        _ => Err(match form {
+            IssuerForm::Switch => "true or false is wanted here",
+            IssuerForm::TextOrSwitch => "true, or text in quotes, is wanted here",
+            IssuerForm::Texts => "text in quotes, or a list of it, is wanted here",
+            IssuerForm::Text | IssuerForm::Words | IssuerForm::Values => {
+                "text in quotes is wanted here"
+            }
+        }
+        .to_owned()),
+    }
+}
+
+fn scalar(value: &DeValue<'_>, form: IssuerForm) -> Result<Scalar, String> {
+    match value {
+        DeValue::String(text) => Ok(Scalar::Text(text.to_string())),
+        DeValue::Boolean(flag) if form == IssuerForm::Values => Ok(Scalar::Flag(*flag)),
+        DeValue::Integer(number) if form == IssuerForm::Values && number.radix() == 10 => {
+            let number = number.as_str().replace('_', "").parse();
+            number
+                .map(Scalar::Number)
+                .map_err(|_| "the number is too large".to_owned())
+        }
+        DeValue::Table(_) => Err("a name with dots stands in quotes: { \"a.b\" = … }".to_owned()),
+        _ if form == IssuerForm::Values => {
+            Err("text in quotes, a whole number, or true or false is wanted here".to_owned())
+        }
+        _ => Err("text in quotes is wanted here".to_owned()),
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub(crate) mod agent;
 mod carried;
+mod claims;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod file;
@@ -23,6 +24,7 @@ pub(crate) mod relay;
 mod tests;
 mod tls;
 pub(crate) mod token;
+mod trust;
 
 use std::{
     collections::BTreeMap,

@@ -4,12 +4,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use c2l_auth::{Issuer, Verifier};
+use c2l_auth::Verifier;
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
 
-use super::{Setting, Table, Values, general, issuers, parse, tls};
+use super::{
+    Setting, Table, Values, general,
+    issuers::{self, Trusted},
+    parse, tls,
+};
 use crate::build_info;
 
 pub(crate) static TABLE: Table = Table {
@@ -176,7 +180,7 @@ pub(crate) struct RelaySettings {
     pub(crate) is_port_reused: bool,
     pub(crate) startup_grace: Duration,
     pub(crate) data_dir: PathBuf,
-    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) trusted: Trusted,
     tls: Option<Arc<ServerConfig>>,
     asks_agents_for_certificate: bool,
     tuning: Tuning,
@@ -187,6 +191,7 @@ impl RelaySettings {
     pub(crate) fn config(&self, verifier: Arc<Verifier>) -> c2l_relay::Config {
         let tuning = &self.tuning;
         c2l_relay::Config {
+            providers: self.trusted.providers.clone(),
             tls: self.tls.clone(),
             asks_agents_for_certificate: self.asks_agents_for_certificate,
             build: build_info::build(),
@@ -239,7 +244,7 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         ops_listen: values.get("ops-listen", parse::address_or_off),
         is_port_reused: values.switch("reuse-port"),
         startup_grace: values.get("startup-grace", parse::duration),
-        issuers: issuers::read(values),
+        trusted: issuers::read(values),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
         tuning: tuning(values),

@@ -346,10 +346,11 @@ key-id = 'two'
         let mut values = Values::resolve(&tables, &Flags::new(), &|_| None, Some(file));
         (issuers::read(&mut values), values.check())
     };
-    let (issuers, mistakes) = read(text);
+    let (trusted, mistakes) = read(text);
     mistakes.unwrap();
-    assert_eq!(issuers.len(), 1, "two keys of one issuer");
-    assert_eq!(issuers[0].name(), "https://id.example");
+    assert_eq!(trusted.issuers.len(), 1, "two keys of one issuer");
+    assert_eq!(trusted.issuers[0].name(), "https://id.example");
+    assert!(trusted.providers.is_empty());
 
     let (_, mistakes) = read(&text.replace("'two'", "'one'"));
     assert!(mistakes.unwrap_err().to_string().contains("same id"));
@@ -360,6 +361,182 @@ key-id = 'two'
             .to_string()
             .contains("another audience")
     );
+}
+
+/// What a file with these issuers makes the relay trust, and what is wrong with it.
+fn issuers_of(text: &str) -> (issuers::Trusted, Vec<String>) {
+    let file = ConfigFile::parse(Path::new(FILE), text);
+    let tables = [&general::TABLE, &general::DATA, &relay::TABLE];
+    let mut values = Values::resolve(&tables, &Flags::new(), &|_| None, Some(file));
+    let trusted = issuers::read(&mut values);
+    let mistakes = values.check().err().map_or_else(Vec::new, |found| found.0);
+    (trusted, mistakes)
+}
+
+#[test]
+fn issuers_that_publish_their_keys_are_fetched_from_where_the_operator_says() {
+    let (trusted, mistakes) = issuers_of(
+        "
+[[issuers]]
+issuer = 'https://id.example/realms/home'
+audience = ['c2l', 'c2l-desktop']
+discovery = true
+algorithms = ['RS256', 'PS256']
+user-claim = 'oid'
+kind-claim = 'azp'
+kinds = { c2l-desktop = 'agent', c2l = 'api' }
+scopes-claim = 'realm_access.roles'
+scopes = { models = 'infer', model-admin = 'infer manage' }
+require = { email_verified = true, tid = 'home', ver = 2 }
+max-lifetime = '12h'
+token-type = 'at+jwt'
+[[issuers]]
+issuer = 'accounts'
+audience = 'c2l'
+jwks-url = 'http://keys.internal:8080/jwks?x=1'
+allow-insecure = true
+",
+    );
+    assert_eq!(mistakes, Vec::<String>::new());
+    let names: Vec<_> = trusted.issuers.iter().map(c2l_auth::Issuer::name).collect();
+    assert_eq!(names, ["accounts", "https://id.example/realms/home"]);
+    let urls = trusted.providers.iter().map(|known| match &known.source {
+        c2l_relay::Source::Jwks(url) => format!("{} keys {url}", known.issuer),
+        c2l_relay::Source::Discovery(url) => format!("{} discovery {url}", known.issuer),
+    });
+    let expected = [
+        "accounts keys http://keys.internal:8080/jwks?x=1",
+        "https://id.example/realms/home discovery https://id.example/realms/home/.well-known/openid-configuration",
+    ];
+    assert_eq!(urls.collect::<Vec<_>>(), expected);
+    // What was read is what the verifier is given; crates/auth holds what it means.
+    let shown = format!("{:?}", trusted.issuers);
+    for word in [
+        "oid",
+        "azp",
+        "c2l-desktop",
+        "model-admin",
+        "StrictAccess",
+        "43200s",
+        "Ps256",
+    ] {
+        assert!(shown.contains(word), "{word} is missing in {shown}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_taken_as_they_stand() {
+    let page = include_str!("../../../docs/identity.md").replace("<tenant id>", "tenant");
+    let examples: Vec<_> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 6);
+    for example in examples {
+        let (trusted, mistakes) = issuers_of(example);
+        assert_eq!(mistakes, Vec::<String>::new(), "{example}");
+        assert_eq!(trusted.providers.len(), 1, "{example}");
+    }
+}
+
+#[test]
+fn every_mistake_of_an_issuer_is_reported_at_once() {
+    let (_, found) = issuers_of(
+        "
+[[issuers]]
+issuer = 'http://id.example'
+audience = [1]
+discovery = true
+algorithms = ['HS256', 'ES512']
+key-file = 'x.pem'
+kinds = { a = 'admin' }
+scopes = 'infer'
+require = { realm_access.roles = 'x' }
+max-lifetime = 'long'
+token-type = 'jwt'
+default-kind = true
+[[issuers]]
+issuer = 'https://id.example'
+audience = 'c2l'
+jwks-url = 'https://ada:hunter2@id.example/keys'
+ca-file = 'missing.pem'
+user-claim = ''
+[[issuers]]
+issuer = 'https://two.example'
+audience = 'c2l'
+discovery = true
+jwks-url = 'https://two.example/keys'
+[[issuers]]
+issuer = 'https://three.example'
+audience = 'c2l'
+algorithms = 'RS256'
+[[issuers]]
+issuer = 'https://four.example'
+audience = 'c2l'
+discovery = 'https://four.example/x'
+[[issuers]]
+issuer = 'https://four.example'
+audience = 'c2l'
+discovery = true
+",
+    );
+    let expected = [
+        "issuers.audience: texts in quotes",
+        "issuers.scopes: a table is wanted here",
+        "issuers.require: a name with dots stands in quotes",
+        "issuers.default-kind: text in quotes",
+        "issuers.audience is missing",
+        "issuers.kinds: \"admin\" is not one of",
+        "issuers.max-lifetime: \"long\" is not a length of time",
+        "issuers.token-type: \"jwt\" is not one of",
+        "issuers.key-file is for a key that is given here",
+        "issuers.discovery: clear text",
+        "issuers.algorithms: \"HS256\"",
+        "issuers.algorithms: \"ES512\"",
+        "issuers.user-claim: a claim is named by",
+        "issuers.jwks-url: a URL with a user name or password",
+        "issuers.ca-file: the file conf/missing.pem",
+        "issuers.discovery and issuers.jwks-url: give one",
+        "issuers.algorithms is for an issuer with discovery",
+        "issuers: no keys",
+        "\"https://four.example\" is named before, and its keys are fetched",
+    ];
+    for expected in expected {
+        assert!(
+            found.iter().any(|mistake| mistake.contains(expected)),
+            "{expected} is missing in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.join(" ").contains("hunter2"), "{found:#?}");
+}
+
+#[test]
+fn config_show_has_every_row_of_an_issuer() {
+    let file = "
+[[issuers]]
+issuer = 'https://id.example'
+audience = ['one', 'two']
+jwks-url = 'https://ada:hunter2@id.example/keys'
+require = { 'a.b' = true }
+";
+    let values = resolved(&relay::TABLE, &Given { file, ..NOTHING });
+    let shown = render([&values]);
+    for (name, value) in [
+        ("issuers.audience", "one,two"),
+        ("issuers.jwks-url", "https://(hidden)@id.example/keys"),
+        ("issuers.require.a.b", "true"),
+    ] {
+        let row = shown
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name));
+        assert!(
+            row.is_some_and(|row| row.contains(value)),
+            "{name}: {shown}"
+        );
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

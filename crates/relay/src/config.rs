@@ -10,7 +10,7 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use crate::{Handover, PublicPort};
+use crate::{Handover, Provider, PublicPort};
 
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Listeners {
 pub struct Config {
     /// Decides who is asking.
     pub verifier: Arc<Verifier>,
+    /// Where the keys are of those of the verifier's issuers that publish them. Default none.
+    pub providers: Vec<Provider>,
     /// TLS of the public port; `None` serves clear text.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether an agent must show a certificate that the TLS settings accept, beside its token. Default false.
@@ -77,6 +79,7 @@ impl Config {
     pub fn new(verifier: Arc<Verifier>) -> Self {
         Self {
             verifier,
+            providers: Vec::new(),
             tls: None,
             asks_agents_for_certificate: false,
             build: env!("CARGO_PKG_VERSION").to_owned(),

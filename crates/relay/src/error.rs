@@ -60,6 +60,7 @@ pub fn codes(kind: Kind) -> Codes {
         Kind::AgentOffline => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Some(5)),
         Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Some(1)),
         Kind::Draining => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Some(2)),
+        Kind::IssuerUnreachable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Some(5)),
         Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, None),
         // A caller who has gone gets nothing; the pair is for the log alone.
         Kind::Internal | Kind::CallerGone => {
@@ -173,6 +174,7 @@ fn openai_type(kind: Kind) -> &'static str {
         | Kind::AgentOffline
         | Kind::Overloaded
         | Kind::Draining
+        | Kind::IssuerUnreachable
         | Kind::Timeout
         | Kind::Internal
         | Kind::CallerGone => "api_error",
@@ -182,7 +184,9 @@ fn openai_type(kind: Kind) -> &'static str {
 fn anthropic_type(kind: Kind) -> &'static str {
     match kind {
         Kind::BodyTooLarge => "request_too_large",
-        Kind::Overloaded | Kind::Draining | Kind::AgentOffline => "overloaded_error",
+        Kind::Overloaded | Kind::Draining | Kind::AgentOffline | Kind::IssuerUnreachable => {
+            "overloaded_error"
+        }
         Kind::Timeout => "timeout_error",
         Kind::InvalidRequest
         | Kind::MethodNotAllowed
@@ -223,6 +227,7 @@ mod tests {
             ("agent_offline", 503, Code::Unavailable, true),
             ("overloaded", 503, Code::Unavailable, true),
             ("draining", 503, Code::Unavailable, true),
+            ("issuer_unreachable", 503, Code::Unavailable, true),
             ("timeout", 504, Code::DeadlineExceeded, false),
             ("internal", 500, Code::Internal, false),
             ("caller_gone", 500, Code::Internal, false),

@@ -5,7 +5,8 @@
 //! 1. `gateway::listener` accepts the connection, with a limit on every wait of a stranger.
 //! 2. `gateway` gives the request its id; `headers::check` refuses what two programs could read differently.
 //! 3. `gateway::route` reads the path: whose credential, which device, which of the upstream's paths.
-//! 4. `gateway::identity` turns the credential into a caller; `admission` lets them in, or not.
+//! 4. `gateway::identity` turns the credential into a caller (`providers` verifies it, with keys that are fetched where an
+//!    issuer publishes its own); `admission` lets them in, or not.
 //! 5. `registry` finds a live session of this very user. None: 503 at once, except in the first moments after another
 //!    relay has left its port to this one, when the agents are on their way.
 //! 6. `gateway::headers` builds the head toward upstream; the session opens a stream.
@@ -18,7 +19,8 @@
 //! From one relay to the next: `port` takes connections in when it is this relay's turn (`handover`), `phase` says where it
 //! stands, `leaving` ends it.
 //!
-//! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent.
+//! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent. It reaches
+//! out to configured identity providers and to nobody else.
 
 mod bridge;
 mod config;
@@ -26,10 +28,13 @@ mod error;
 mod gateway;
 mod handover;
 mod leaving;
+#[doc(hidden)] // for benches/ alone
+pub mod measured;
 mod metrics;
 mod ops;
 mod phase;
 mod port;
+mod providers;
 mod registry;
 mod status;
 mod tunnel;
@@ -54,6 +59,7 @@ pub use crate::{
     error::{Codes, Dialect, Error, codes},
     handover::Handover,
     port::PublicPort,
+    providers::{Provider, ProviderUrl, REFETCH_INTERVAL, Source, UrlError},
 };
 use crate::{
     gateway::{
@@ -66,6 +72,7 @@ use crate::{
     metrics::Metrics,
     phase::{Phase, Stage},
     port::OpenPort,
+    providers::Providers,
     registry::Registry,
     tunnel::{health::Health, service::TunnelServer},
 };
@@ -80,6 +87,7 @@ const CLOSING_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Relay {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) providers: Arc<Providers>,
     pub(crate) identities: Identities,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) request_ids: RequestIds,
@@ -142,10 +150,18 @@ pub async fn run(
         tracker: tracker.clone(),
         stall_limit: config.gap_timeout,
     };
-    let server = TunnelServer::new(&config, &registry, &metrics, &life);
+    let providers = Arc::new(Providers::start(
+        Arc::clone(&config.verifier),
+        &config.providers,
+        &metrics,
+        &tracker,
+        &closing,
+    ));
+    let server = TunnelServer::new(&config, &providers, &registry, &metrics, &life);
     let routes = tunnel::routes(&config, server, &registry, &health)?;
     let relay = Arc::new(Relay {
-        identities: Identities::new(Arc::clone(&config.verifier)),
+        identities: Identities::new(Arc::clone(&providers)),
+        providers,
         admission: Admission::new(config.max_requests_per_user, MAX_REQUESTS),
         request_ids: RequestIds::new(),
         grpc: Grpc::new(routes),

@@ -16,6 +16,9 @@ pub(crate) struct Metrics {
     pub(crate) bytes_toward_upstream: AtomicU64,
     pub(crate) bytes_toward_caller: AtomicU64,
     pub(crate) panics: AtomicU64,
+    pub(crate) key_fetches: AtomicU64,
+    pub(crate) key_fetches_failed: AtomicU64,
+    pub(crate) issuers_unreachable: AtomicU64,
     faults: [AtomicU64; Kind::ALL.len()],
 }
 
@@ -88,6 +91,24 @@ impl Metrics {
                 "counter",
                 "Handlers that panicked.",
                 get(&self.panics),
+            ),
+            (
+                "c2l_key_fetches_total",
+                "counter",
+                "Fetches of an issuer's keys that gave some.",
+                get(&self.key_fetches),
+            ),
+            (
+                "c2l_key_fetches_failed_total",
+                "counter",
+                "Fetches of an issuer's keys that failed.",
+                get(&self.key_fetches_failed),
+            ),
+            (
+                "c2l_issuers_unreachable",
+                "gauge",
+                "Issuers whose keys could not be fetched last time.",
+                get(&self.issuers_unreachable),
             ),
         ];
         for (name, kind, help, value) in rows {

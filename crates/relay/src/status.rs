@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use c2l_auth::{Grant, Kind, LEEWAY, UserId, Verifier};
+use c2l_auth::{Grant, Kind, LEEWAY, UserId};
 use c2l_proto::relay::{
     Device, ListDevicesRequest, ListDevicesResponse, WatchDevicesRequest, WatchDevicesResponse,
     WhoAmIRequest, WhoAmIResponse, status_service_server::StatusService,
@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     error::to_status,
     gateway::{admission::Admission, listener::Life},
+    providers::Providers,
     registry::{Registry, is_draining},
 };
 
@@ -32,16 +33,16 @@ const MAX_WATCHES: usize = 4096;
 /// The read-only status service.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusServer {
-    verifier: Arc<Verifier>,
+    providers: Arc<Providers>,
     registry: Arc<Registry>,
     watches: Arc<Admission>,
     life: Life,
 }
 
 impl StatusServer {
-    pub(crate) fn new(verifier: Arc<Verifier>, registry: Arc<Registry>, life: &Life) -> Self {
+    pub(crate) fn new(providers: Arc<Providers>, registry: Arc<Registry>, life: &Life) -> Self {
         Self {
-            verifier,
+            providers,
             registry,
             // Apart from the requests: a watch is nothing that a relay waits for when it leaves.
             watches: Admission::new(MAX_WATCHES_PER_USER, MAX_WATCHES),
@@ -49,14 +50,14 @@ impl StatusServer {
         }
     }
 
-    fn caller(&self, metadata: &MetadataMap) -> Result<Grant, Status> {
-        verify(&self.verifier, metadata, Kind::Api)
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Grant, Status> {
+        verify(&self.providers, metadata, Kind::Api).await
     }
 }
 
 /// The grant behind `authorization: Bearer …` in the metadata of a call.
-pub(crate) fn verify(
-    verifier: &Verifier,
+pub(crate) async fn verify(
+    providers: &Providers,
     metadata: &MetadataMap,
     kind: Kind,
 ) -> Result<Grant, Status> {
@@ -74,9 +75,8 @@ pub(crate) fn verify(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .ok_or_else(|| Status::unauthenticated("`authorization` does not hold a bearer token"))?;
-    verifier
-        .verify(token, kind, SystemTime::now())
-        .map_err(|error| Status::unauthenticated(error.to_string()))
+    let verified = providers.verify(token, kind).await;
+    verified.map_err(|fault| to_status(&fault))
 }
 
 /// Who a grant belongs to.
@@ -122,7 +122,7 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WhoAmIRequest>,
     ) -> Result<Response<WhoAmIResponse>, Status> {
-        let grant = self.caller(request.metadata())?;
+        let grant = self.caller(request.metadata()).await?;
         Ok(Response::new(who_am_i(&grant)))
     }
 
@@ -130,7 +130,7 @@ impl StatusService for StatusServer {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let grant = self.caller(request.metadata())?;
+        let grant = self.caller(request.metadata()).await?;
         let devices = devices(&self.registry, &grant.user);
         Ok(Response::new(ListDevicesResponse { devices }))
     }
@@ -141,7 +141,7 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WatchDevicesRequest>,
     ) -> Result<Response<Watch>, Status> {
-        let grant = self.caller(request.metadata())?;
+        let grant = self.caller(request.metadata()).await?;
         let permit = self.watches.admit(&grant.user);
         let permit = permit.map_err(|fault| to_status(&fault))?;
         let (sender, receiver) = mpsc::channel(1);

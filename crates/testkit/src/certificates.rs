@@ -12,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::{
-    RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tempfile::NamedTempFile;
@@ -100,6 +100,23 @@ impl Authority {
         let certificate = self.issuer.der().clone();
         roots.add(certificate).expect("a certificate of ours");
         roots
+    }
+}
+
+impl Authority {
+    /// A client that trusts this one alone.
+    ///
+    /// # Panics
+    /// Never: the versions are the defaults.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(self.roots())
+            .with_no_client_auth();
+        Arc::new(config)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use c2l_proto::tunnel::{
-    AgentControl, AgentMessage, Hello, RelayMessage, TunnelRequest, TunnelResponse, agent_control,
-    relay_control, tunnel_response, tunnel_service_client::TunnelServiceClient,
+    AgentControl, AgentMessage, Hello, RelayMessage, TokenRenewal, TunnelRequest, TunnelResponse,
+    agent_control, relay_control, tunnel_response, tunnel_service_client::TunnelServiceClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,6 +105,35 @@ impl FakeAgent {
             };
             if message.control.iter().any(is_welcome) {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Sends a fresh token.
+    pub async fn renew(&self, token: &str) {
+        let renewal = TokenRenewal {
+            token: token.to_owned(),
+        };
+        let control = AgentControl {
+            control: Some(agent_control::Control::TokenRenewal(renewal)),
+        };
+        self.send(AgentMessage {
+            control: vec![control],
+            responses: Vec::new(),
+        })
+        .await;
+    }
+
+    /// What became of a fresh token: whether it counts now, and why not.
+    ///
+    /// # Errors
+    /// The status with which the relay ended the call instead.
+    pub async fn token_state(&mut self) -> Result<(bool, String), Status> {
+        loop {
+            for control in self.message().await?.control {
+                if let Some(relay_control::Control::TokenState(state)) = control.control {
+                    return Ok((state.is_accepted, state.message));
+                }
             }
         }
     }

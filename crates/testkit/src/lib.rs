@@ -14,6 +14,7 @@ pub mod http2;
 mod logs;
 mod played;
 pub mod program;
+pub mod provider;
 mod proxy;
 mod relay;
 pub mod tokens;

@@ -39,6 +39,8 @@ pub enum Kind {
     Overloaded,
     /// The relay or the agent is leaving.
     Draining,
+    /// The keys that check this credential cannot be fetched from its issuer now.
+    IssuerUnreachable,
     /// A time limit fired; the message names it.
     Timeout,
     /// A defect of ours.
@@ -49,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and the tests that walk them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -65,6 +67,7 @@ impl Kind {
         Self::AgentOffline,
         Self::Overloaded,
         Self::Draining,
+        Self::IssuerUnreachable,
         Self::Timeout,
         Self::Internal,
         Self::CallerGone,
@@ -89,6 +92,7 @@ impl Kind {
             Self::AgentOffline => "agent_offline",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
+            Self::IssuerUnreachable => "issuer_unreachable",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
             Self::CallerGone => "caller_gone",

@@ -36,11 +36,20 @@ fn an_own_token_grants_what_was_asked_for() {
         (request.kind, request.scopes, request.device.clone())
     );
     assert_eq!(grant.expires_at, now() + request.ttl);
+    assert_eq!(grant.issued_at, Some(now()));
     let again = key.issue(&request, now()).unwrap();
     let other = verifier.verify(again.expose(), Kind::Agent, now()).unwrap();
     assert_eq!(grant.user, other.user);
     assert_ne!(grant.token_id, other.token_id, "each token has its own id");
     assert_eq!(grant.token_id.unwrap().len(), 22, "128 bits in base64url");
+}
+
+#[test]
+fn when_a_token_was_made_is_known_where_it_says() {
+    let issued = |claims: &Value| verify_claims(claims).unwrap().issued_at;
+    let at_60 = now() - Duration::from_secs(60);
+    assert_eq!(issued(&good_claims()), Some(at_60));
+    assert_eq!(issued(&claims_without("iat")), None);
 }
 
 #[test]
@@ -267,7 +276,17 @@ fn jwt_09_scopes_are_what_the_token_says() {
     assert_eq!(scopes(&claims_with("scope", "openid")), Ok(Scopes::NONE));
     assert_eq!(scopes(&claims_with("scope", "")), Ok(Scopes::NONE));
     assert_eq!(scopes(&claims_without("scope")), Ok(Scopes::INFER));
-    for odd in [json!(["manage"]), json!(1), Value::Null] {
+    assert_eq!(
+        scopes(&claims_with("scope", json!(["openid", "infer"]))),
+        Ok(Scopes::INFER),
+        "a list of words is how some providers write it"
+    );
+    for odd in [
+        json!(["infer", 1]),
+        json!({"infer": true}),
+        json!(1),
+        Value::Null,
+    ] {
         assert_eq!(
             scopes(&claims_with("scope", odd)),
             Err(AuthError::MalformedClaim("scope"))

@@ -2,8 +2,12 @@
 
 mod claims;
 mod configuration;
+mod jwks;
 mod key_file;
 mod keys;
+mod mapping;
 mod properties;
+mod published;
+mod publisher;
 mod shape;
 mod support;

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::publisher::*;
 use super::support::*;
-use crate::{Kind, Scopes};
+use crate::{Algorithm, Kind, Mapping, Scopes};
 
 /// Any JSON value, deep and odd enough to reach every branch of the readers.
 fn json_value() -> impl Strategy<Value = Value> {
@@ -120,5 +121,22 @@ proptest! {
         if let Ok(grant) = signer.verifier().verify(&signer.token_with(&header, &good_claims()), Kind::Api, now()) {
             prop_assert_eq!(grant.user.subject(), "ada");
         }
+    }
+
+    /// A provider may publish nonsense. It never panics, is never more than was there, and lets no forger in.
+    #[test]
+    fn an_odd_key_set_never_panics_and_never_makes_a_forgery_good(
+        name in prop::sample::select(vec!["kty", "use", "key_ops", "alg", "kid", "crv", "x", "y", "n", "e", "d", "z"]),
+        value in json_value(),
+        text in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let (verifier, id) = publishing(&Algorithm::ALL, Mapping::default());
+        prop_assert!(verifier.publish(id, &text).is_err());
+        let entries = [&*RSA, &*EC, &*ED].map(|key| key.jwk_with(name, value.clone()));
+        if let Ok(published) = verifier.publish(id, &set(&entries)) {
+            prop_assert!(published.usable <= 3 * Algorithm::ALL.len());
+        }
+        let forged = Publisher::new(Algorithm::EdDsa, "ed");
+        prop_assert!(verifier.verify(&forged.token(&good_claims()), Kind::Api, now()).is_err());
     }
 }

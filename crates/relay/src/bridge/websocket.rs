@@ -3,19 +3,19 @@
 //! Invariant: who asks is verified before the upgrade, so a refusal is plain HTTP that a proxy's log and a person can
 //! read; what follows is the very same connection as on the port itself, with the same limits.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use c2l_auth::Kind as TokenKind;
 use c2l_bridge::{ByteStream, Role};
 use c2l_tunnel::{Fault, Kind, Origin};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use crate::{
     Relay,
-    error::{invalid, unauthenticated},
+    error::invalid,
     gateway::{
         body::GatewayBody,
         credential,
@@ -23,29 +23,37 @@ use crate::{
     },
 };
 
+/// Somebody with a good token for opening sessions; the one way to [`upgrade`].
+#[derive(Debug)]
+pub(crate) struct Verified(());
+
+/// Looks at who asks.
+///
+/// # Errors
+/// `Unauthenticated`, `IssuerUnreachable`, or `InvalidRequest` for what two programs could read differently.
+pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verified, Fault> {
+    crate::gateway::headers::check(head)?;
+    let token = credential::find(None, &head.headers)?;
+    relay.providers.verify(&token, TokenKind::Agent).await?;
+    Ok(Verified(()))
+}
+
 /// Answers the request to upgrade; the connection behind it becomes an agent's.
 ///
 /// # Errors
-/// `Unauthenticated`, `Draining`, or `InvalidRequest` for what is no upgrade.
+/// `Forbidden`, `Draining`, or `InvalidRequest` for what is no upgrade.
 pub(crate) fn upgrade(
     relay: &Arc<Relay>,
-    request: Request<Incoming>,
+    _verified: &Verified,
+    mut head: request::Parts,
+    body: Incoming,
 ) -> Result<Response<GatewayBody>, Fault> {
-    let (mut head, body) = request.into_parts();
     let peer = head.extensions.get::<Peer>().cloned();
     let place = head.extensions.get::<Place>().cloned();
     let Some(peer) = peer else {
         return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));
     };
     let address = peer.address;
-    crate::gateway::headers::check(&head)?;
-    let token = credential::find(None, &head.headers)?;
-    relay
-        .config
-        .verifier
-        .verify(&token, TokenKind::Agent, SystemTime::now())
-        .map_err(|error| unauthenticated(error.to_string()))?;
-    drop(token);
     if relay.config.asks_agents_for_certificate && !peer.is_certified {
         let message = "this relay asks agents for a certificate as well";
         return Err(Fault::new(Kind::Forbidden, Origin::Caller, message).retry_safe());

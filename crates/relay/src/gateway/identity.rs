@@ -1,19 +1,20 @@
 //! Who is asking: the one place of the gateway that makes a [`Caller`].
 //!
 //! Invariant: whoever holds a `Caller` holds a user that the verifier named. A credential seen before is looked up
-//! instead of verified again, never beyond its own end; the memory for that is bounded, and holds no credential.
+//! instead of verified again, never beyond its own end, nor after its issuer has withdrawn a key; the memory for that is
+//! bounded, and holds no credential.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
-use c2l_auth::{Fingerprint, Grant, Kind, LEEWAY, Scope, UserId, Verifier};
+use c2l_auth::{Fingerprint, Grant, Kind, LEEWAY, Scope, UserId};
 use c2l_tunnel::{Fault, Origin};
 use http::HeaderMap;
 
-use crate::{error::unauthenticated, gateway::credential};
+use crate::{gateway::credential, providers::Providers};
 
 /// Credentials remembered at once. When there are more, remembering starts over.
 const MAX_REMEMBERED: usize = 4096;
@@ -42,14 +43,21 @@ impl Caller {
 /// Verifies credentials of kind `api`, and remembers the good ones.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    verifier: Arc<Verifier>,
-    remembered: Mutex<HashMap<Fingerprint, Grant>>,
+    providers: Arc<Providers>,
+    remembered: Mutex<HashMap<Fingerprint, Remembered>>,
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    grant: Grant,
+    /// What [`Providers::key_removals`] said before it was verified.
+    key_removals: u64,
 }
 
 impl Identities {
-    pub(crate) fn new(verifier: Arc<Verifier>) -> Self {
+    pub(crate) fn new(providers: Arc<Providers>) -> Self {
         Self {
-            verifier,
+            providers,
             remembered: Mutex::default(),
         }
     }
@@ -57,38 +65,54 @@ impl Identities {
     /// The caller of a request.
     ///
     /// # Errors
-    /// `Unauthenticated` or `InvalidRequest`; the message says which thing is wrong.
-    pub(crate) fn caller(&self, path: Option<&str>, headers: &HeaderMap) -> Result<Caller, Fault> {
+    /// `Unauthenticated` or `InvalidRequest`, where the message says which thing is wrong; `IssuerUnreachable`.
+    pub(crate) async fn caller(
+        &self,
+        path: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Fault> {
         let credential = credential::find(path, headers)?;
-        let grant = self.grant(&credential, SystemTime::now())?;
+        let grant = self.grant(&credential).await?;
         Ok(Caller {
             user: grant.user.clone(),
             grant,
         })
     }
 
-    fn grant(&self, credential: &str, now: SystemTime) -> Result<Grant, Fault> {
-        let lock = || {
-            self.remembered
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+    async fn grant(&self, credential: &str) -> Result<Grant, Fault> {
         let fingerprint = Fingerprint::of(credential);
-        let known = lock().get(&fingerprint).cloned();
-        if let Some(grant) = known
-            && now < grant.expires_at + LEEWAY
-        {
+        let key_removals = self.providers.key_removals();
+        if let Some(grant) = self.recall(&fingerprint, key_removals, SystemTime::now()) {
             return Ok(grant);
         }
-        let grant = self
-            .verifier
-            .verify(credential, Kind::Api, now)
-            .map_err(|error| unauthenticated(error.to_string()))?;
-        let mut remembered = lock();
+        let grant = self.providers.verify(credential, Kind::Api).await?;
+        let mut remembered = self.lock();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(fingerprint, grant.clone());
+        let entry = Remembered {
+            grant: grant.clone(),
+            key_removals,
+        };
+        remembered.insert(fingerprint, entry);
         Ok(grant)
+    }
+
+    /// The grant of a credential seen before, while it stands.
+    fn recall(
+        &self,
+        fingerprint: &Fingerprint,
+        key_removals: u64,
+        now: SystemTime,
+    ) -> Option<Grant> {
+        let known = self.lock().get(fingerprint).cloned()?;
+        let stands = now < known.grant.expires_at + LEEWAY && known.key_removals == key_removals;
+        stands.then_some(known.grant)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Remembered>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -102,7 +102,10 @@ async fn dispatch(
         return relay.grpc.answer(request, relay.config.head_timeout).await;
     }
     if request.uri().path() == c2l_bridge::PATH {
-        return websocket::upgrade(relay, request)
+        let (head, body) = request.into_parts();
+        return websocket::verify(relay, &head)
+            .await
+            .and_then(|verified| websocket::upgrade(relay, &verified, head, body))
             .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, &request_id, challenge));
     }
     let (head, body) = request.into_parts();
@@ -156,7 +159,7 @@ async fn answer(
         match route.place {
             Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
             Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
-            Place::Rest => rest::answer(relay, &route, &head),
+            Place::Rest => rest::answer(relay, &route, &head).await,
             Place::Page => rest::page(&head),
         }
     }

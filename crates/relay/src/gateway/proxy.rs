@@ -37,7 +37,8 @@ pub(crate) async fn forward(
 ) -> Result<Response<GatewayBody>, Fault> {
     let caller = relay
         .identities
-        .caller(route.credential.as_deref(), &head.headers)?;
+        .caller(route.credential.as_deref(), &head.headers)
+        .await?;
     note(slot, |record| {
         record.user = caller.user.log_id().to_string()
     });

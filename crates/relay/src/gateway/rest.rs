@@ -30,7 +30,7 @@ c2l relay: the models on your own machine, from anywhere.
 ///
 /// # Errors
 /// `RouteUnknown`, `MethodNotAllowed`, or what is wrong with the credential.
-pub(crate) fn answer(
+pub(crate) async fn answer(
     relay: &Relay,
     route: &Route,
     head: &request::Parts,
@@ -42,7 +42,7 @@ pub(crate) fn answer(
             "protocol_version": PROTOCOL_VERSION,
         }),
         "/relay/v1/whoami" if is_read => {
-            let caller = relay.identities.caller(None, &head.headers)?;
+            let caller = relay.identities.caller(None, &head.headers).await?;
             let who = status::who_am_i(&caller.grant);
             serde_json::json!({
                 "user": who.user,
@@ -53,7 +53,7 @@ pub(crate) fn answer(
             })
         }
         "/relay/v1/devices" if is_read => {
-            let caller = relay.identities.caller(None, &head.headers)?;
+            let caller = relay.identities.caller(None, &head.headers).await?;
             let devices: Vec<_> = status::devices(&relay.registry, &caller.user)
                 .into_iter()
                 .map(|device| {

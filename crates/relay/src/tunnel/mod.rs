@@ -33,7 +33,7 @@ pub(crate) fn routes(
     health: &Health,
 ) -> Result<Routes, Error> {
     let status = StatusServer::new(
-        Arc::clone(&config.verifier),
+        Arc::clone(server.providers()),
         Arc::clone(registry),
         server.life(),
     );

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{Kind, Verifier};
+use c2l_auth::Kind;
 use c2l_bridge::Pulse;
 use c2l_proto::tunnel::{AgentMessage, tunnel_service_server::TunnelService};
 use tonic::{Request, Response, Status, Streaming};
@@ -11,6 +11,7 @@ use crate::{
     Config,
     gateway::listener::{Life, Peer},
     metrics::Metrics,
+    providers::Providers,
     registry::Registry,
     status::verify,
     tunnel::session::{Outbound, Terms, start},
@@ -19,7 +20,6 @@ use crate::{
 /// Takes agents in.
 #[derive(Clone, Debug)]
 pub(crate) struct TunnelServer {
-    verifier: Arc<Verifier>,
     asks_for_certificate: bool,
     terms: Arc<Terms>,
 }
@@ -27,22 +27,26 @@ pub(crate) struct TunnelServer {
 impl TunnelServer {
     pub(crate) fn new(
         config: &Config,
+        providers: &Arc<Providers>,
         registry: &Arc<Registry>,
         metrics: &Arc<Metrics>,
         life: &Life,
     ) -> Self {
         Self {
-            verifier: Arc::clone(&config.verifier),
             asks_for_certificate: config.asks_agents_for_certificate,
             terms: Arc::new(Terms {
                 settings: Terms::settings(config),
                 build: config.build.clone(),
-                verifier: Arc::clone(&config.verifier),
+                providers: Arc::clone(providers),
                 registry: Arc::clone(registry),
                 metrics: Arc::clone(metrics),
                 life: life.clone(),
             }),
         }
+    }
+
+    pub(crate) fn providers(&self) -> &Arc<Providers> {
+        &self.terms.providers
     }
 
     pub(crate) fn life(&self) -> &Life {
@@ -58,7 +62,7 @@ impl TunnelService for TunnelServer {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Outbound>, Status> {
-        let grant = verify(&self.verifier, request.metadata(), Kind::Agent)?;
+        let grant = verify(&self.terms.providers, request.metadata(), Kind::Agent).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY, Verifier};
+use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY};
 use c2l_bridge::Pulse;
 use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
@@ -28,6 +28,7 @@ use crate::{
     error::to_status,
     gateway::listener::Life,
     metrics::Metrics,
+    providers::Providers,
     registry::{Registration, Registry, Session},
 };
 
@@ -39,7 +40,7 @@ const RENEWAL_LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Terms {
     pub(crate) settings: Settings,
     pub(crate) build: String,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) providers: Arc<Providers>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) life: Life,
@@ -78,6 +79,7 @@ pub(crate) fn start(
         grant,
         session: None,
         renewal_told_at: None,
+        renewal: None,
     };
     let span = tracing::info_span!("session", %user);
     let task = async move {
@@ -107,7 +109,12 @@ struct Driver {
     grant: Grant,
     session: Option<Arc<Session>>,
     renewal_told_at: Option<Instant>,
+    /// The fresh token that is being verified, the newest if there were several.
+    renewal: Option<Renewal>,
 }
+
+/// Verifying may wait for keys of the token's issuer; the session goes on meanwhile.
+type Renewal = Pin<Box<dyn Future<Output = Result<Grant, Fault>> + Send>>;
 
 /// What the driver was woken by.
 enum Event {
@@ -116,6 +123,7 @@ enum Event {
     InboundEnded,
     SessionClosed,
     TokenExpired,
+    Renewed(Result<Grant, Fault>),
     RelayClosing,
 }
 
@@ -127,10 +135,11 @@ impl Driver {
         let status = loop {
             match self.next(&mut timer, &mut expiry).await {
                 Event::Message(message) => {
-                    if let Err(status) = self.receive(*message, &mut expiry) {
+                    if let Err(status) = self.receive(*message) {
                         break status;
                     }
                 }
+                Event::Renewed(verified) => self.renewed(verified, &mut expiry),
                 Event::MessageTooLarge(status) => {
                     let frame = "message over the limit";
                     tracing::warn!(%status, "the agent broke the protocol");
@@ -155,6 +164,15 @@ impl Driver {
     }
 
     async fn next(&mut self, timer: &mut Pin<Box<Sleep>>, expiry: &mut Pin<Box<Sleep>>) -> Event {
+        let renewal = &mut self.renewal;
+        let renewed = poll_fn(|cx| {
+            let Some(verifying) = renewal else {
+                return Poll::Pending;
+            };
+            let verified = std::task::ready!(verifying.as_mut().poll(cx));
+            *renewal = None;
+            Poll::Ready(verified)
+        });
         let ticking = poll_fn(|cx| {
             loop {
                 self.link.heard(self.pulse.last().into_std());
@@ -173,16 +191,13 @@ impl Driver {
                 Ok(None) | Err(_) => Event::InboundEnded,
             },
             () = ticking => Event::SessionClosed,
+            verified = renewed => Event::Renewed(verified),
             () = expiry => Event::TokenExpired,
             () = self.terms.life.closing.cancelled() => Event::RelayClosing,
         }
     }
 
-    fn receive(
-        &mut self,
-        message: AgentMessage,
-        expiry: &mut Pin<Box<Sleep>>,
-    ) -> Result<(), Status> {
+    fn receive(&mut self, message: AgentMessage) -> Result<(), Status> {
         let received = wire::decode_agent(message)
             .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
             .and_then(|batch| self.link.receive(batch, now()));
@@ -196,7 +211,7 @@ impl Driver {
         for control in notable {
             match control {
                 Control::Hello(hello) => self.greet(*hello)?,
-                Control::TokenRenewal(token) => self.renew(&token.0, expiry),
+                Control::TokenRenewal(token) => self.renew(token.0),
                 Control::GoAway { message, .. } => {
                     tracing::info!(reason = message, "the agent is leaving");
                     self.terms.registry.changed();
@@ -261,13 +276,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Begins to verify a fresh token.
+    fn renew(&mut self, token: String) {
+        let providers = Arc::clone(&self.terms.providers);
+        let verifying = async move { providers.verify(&token, TokenKind::Agent).await };
+        self.renewal = Some(Box::pin(verifying));
+    }
+
     /// Goes on with a fresh token of the same user. A bad one changes nothing: the present one still runs.
-    fn renew(&mut self, token: &str, expiry: &mut Pin<Box<Sleep>>) {
-        match self
-            .terms
-            .verifier
-            .verify(token, TokenKind::Agent, SystemTime::now())
-        {
+    fn renewed(&mut self, verified: Result<Grant, Fault>, expiry: &mut Pin<Box<Sleep>>) {
+        match verified {
             Ok(grant) if grant.user == self.grant.user && grant.device == self.grant.device => {
                 self.grant = grant;
                 expiry.as_mut().reset(expiry_of(&self.grant));
@@ -277,7 +295,7 @@ impl Driver {
                 self.link.answer_renewal(true, self.token_holds(), "");
             }
             Ok(_) => self.refuse_renewal("the fresh token is another user's or device's"),
-            Err(error) => self.refuse_renewal(&error.to_string()),
+            Err(fault) => self.refuse_renewal(&fault.message),
         }
     }
 

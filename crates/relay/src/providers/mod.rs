@@ -1,0 +1,142 @@
+//! Identity providers: verifies tokens, with keys that their issuers publish and that are fetched in the background.
+//!
+//! Invariant: verifying waits for the network in one case alone, a token of a configured issuer whose key is not known
+//! yet; that wait is bounded, and shared by all who are in it. What is fetched is decided by the configuration, never by
+//! anything in a token.
+//!
+//! Read next: `keeper` (when it is fetched), `fetch` (how), `url` (from where).
+
+mod fetch;
+mod keeper;
+mod url;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use c2l_auth::{AuthError, Grant, Kind, ProviderId, Verifier};
+use c2l_tunnel::{Fault, Origin};
+use rustls::ClientConfig;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::keeper::{Door, Keeper};
+pub use self::url::{ProviderUrl, UrlError};
+use crate::{error::unauthenticated, metrics::Metrics};
+
+/// How often, at most, tokens with unknown keys make their issuer's keys be fetched.
+pub const REFETCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An issuer whose keys are fetched.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What its tokens say as `iss`; one of the verifier's issuers that publish their keys.
+    pub issuer: String,
+    /// Where its keys are.
+    pub source: Source,
+    /// TLS toward it: whom to trust.
+    pub tls: Arc<ClientConfig>,
+    /// How long after a token with an unknown key has caused a fetch no other one does. Default [`REFETCH_INTERVAL`].
+    pub refetch_interval: Duration,
+}
+
+impl Provider {
+    /// A provider with the defaults.
+    #[must_use]
+    pub fn new(issuer: impl Into<String>, source: Source, tls: Arc<ClientConfig>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            source,
+            tls,
+            refetch_interval: REFETCH_INTERVAL,
+        }
+    }
+}
+
+/// Where a provider's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A JWK Set at this URL.
+    Jwks(ProviderUrl),
+    /// A discovery document (OpenID Connect Discovery) at this URL, which says where the JWK Set is.
+    Discovery(ProviderUrl),
+}
+
+/// Verifies every credential of the relay.
+#[derive(Debug)]
+pub(crate) struct Providers {
+    verifier: Arc<Verifier>,
+    doors: HashMap<ProviderId, Door>,
+}
+
+impl Providers {
+    /// Begins to fetch; the tasks are the tracker's, and end with `closing`. An issuer that publishes its keys and has
+    /// no provider gets none: its tokens are refused.
+    pub(crate) fn start(
+        verifier: Arc<Verifier>,
+        providers: &[Provider],
+        metrics: &Arc<Metrics>,
+        tracker: &TaskTracker,
+        closing: &CancellationToken,
+    ) -> Self {
+        let mut doors = HashMap::new();
+        for (id, issuer) in verifier.providers() {
+            let Some(provider) = providers.iter().find(|known| known.issuer == issuer) else {
+                tracing::error!(issuer, "nobody says where this issuer's keys are");
+                continue;
+            };
+            let door = Door::new(provider.refetch_interval);
+            let keeper = Keeper {
+                provider: provider.clone(),
+                id,
+                verifier: Arc::clone(&verifier),
+                metrics: Arc::clone(metrics),
+                door: door.clone(),
+            };
+            tracker.spawn(keeper.run(closing.clone()));
+            doors.insert(id, door);
+        }
+        Self { verifier, doors }
+    }
+
+    /// What `credential` allows now, if it is a good one of this kind. Waits, for some seconds at most, when its issuer's
+    /// keys may have to be fetched for it.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; or `IssuerUnreachable` when a key is missing and the issuer cannot be asked for it.
+    pub(crate) async fn verify(&self, credential: &str, kind: Kind) -> Result<Grant, Fault> {
+        match self.verify_now(credential, kind) {
+            Ok(grant) => Ok(grant),
+            Err(error) => match self.door(error) {
+                Some(door) if door.refetched().await => self
+                    .verify_now(credential, kind)
+                    .map_err(|error| self.fault(error)),
+                _ => Err(self.fault(error)),
+            },
+        }
+    }
+
+    /// See [`Verifier::key_removals`].
+    pub(crate) fn key_removals(&self) -> u64 {
+        self.verifier.key_removals()
+    }
+
+    fn verify_now(&self, credential: &str, kind: Kind) -> Result<Grant, AuthError> {
+        self.verifier.verify(credential, kind, SystemTime::now())
+    }
+
+    fn door(&self, error: AuthError) -> Option<&Door> {
+        self.doors.get(&error.wants_keys_of()?)
+    }
+
+    fn fault(&self, error: AuthError) -> Fault {
+        let is_away = self.door(error).is_some_and(|door| !door.is_reachable());
+        if is_away || matches!(error, AuthError::KeysNotFetched(_)) {
+            let message = "the keys of the token's issuer cannot be fetched now; try again";
+            let kind = c2l_tunnel::Kind::IssuerUnreachable;
+            return Fault::new(kind, Origin::Relay, message).retry_safe();
+        }
+        unauthenticated(error.to_string())
+    }
+}
