@@ -9,6 +9,8 @@ mod faults;
 mod grpc;
 mod http;
 mod isolation;
+mod keys;
+mod login;
 mod ops;
 mod overload;
 mod policy;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: clap takes texts only. What they mean is judged in `settings`, where every mistake is reported at once.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command as ClapCommand};
 use clap_complete::Shell;
@@ -10,12 +10,18 @@ use clap_complete::Shell;
 use crate::{
     build_info,
     exit::EXIT_CODES,
-    settings::{Flags, Form, Reach, Setting, Table, agent, dev, doctor, general, relay, token},
+    settings::{
+        Flags, Form, Reach, Setting, Table, agent, dev, doctor, general, login, relay, token,
+    },
 };
 
 const PRECEDENCE: &str = "\
 Every flag is also an environment variable and a key of an optional TOML file; a flag counts over
 the environment, that over the file, that over the default. `c2l config show` tells which it was.";
+
+const MANAGED: &str = "\
+Asks the relay that runs with this --data-dir, through a socket that only its owner can open; where none runs, does it on
+the relay's database. Whatever is taken back ends what it has under way, too.";
 
 /// Use the models on your own machine from anywhere, over plain HTTP, without opening a port.
 #[derive(Debug, clap::Parser)]
@@ -42,7 +48,7 @@ pub(crate) enum Command {
     Relay(Typed<Relay>),
     /// Run the agent: connect this machine's models to a relay
     #[command(
-        after_help = "The token comes from --token-file, --token-command, or the environment variable C2L_TOKEN."
+        after_help = "The token comes from --token-file, --token-command, or the environment variable C2L_TOKEN; else from `c2l login`."
     )]
     Agent {
         #[command(flatten)]
@@ -50,15 +56,31 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<AgentCommand>,
     },
+    /// Log this machine in to a relay: shows a code, and waits until somebody says yes to it
+    #[command(after_help = "\
+The code is approved on the relay's page /login, by anyone who has a token with the scope account, or on the relay's own
+machine with `c2l device approve CODE`. `c2l agent` then needs no token.")]
+    Login(Typed<Login>),
+    /// End this machine's login at a relay, and forget it here
+    Logout(Typed<Logout>),
     /// Check everything between this machine's models and the relay, and say what to do about what fails
     #[command(after_help = "\
 Takes the flags of `c2l agent`, and does not disturb one that runs. Each check may take 5 s. With an api token
 (--api-token-file, or the environment variable C2L_API_TOKEN) one short request goes through the whole loop.
 Exit code 0 when nothing failed, 1 otherwise.")]
     Doctor(Typed<Doctor>),
-    /// Make tokens
+    /// Make tokens, and take them back
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make keys for programs, list them, and take them back
+    #[command(subcommand, after_help = MANAGED)]
+    Key(KeyCommand),
+    /// Sign a user out everywhere
+    #[command(subcommand, after_help = MANAGED)]
+    User(UserCommand),
+    /// Let a device in that waits with a code, or take one out
+    #[command(subcommand, after_help = MANAGED)]
+    Device(DeviceCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -83,7 +105,7 @@ pub(crate) enum AgentCommand {
     /// Have the system run the agent for this user, with these flags and what else is set now
     #[command(after_help = "\
 The flags go into a configuration file of the service's own, which only this user may read; the token comes from
---token-file or --token-command.")]
+--token-file or --token-command, else from `c2l login`.")]
     Install {
         /// Only show what would be written and run
         #[arg(long)]
@@ -91,7 +113,7 @@ The flags go into a configuration file of the service's own, which only this use
         #[command(flatten)]
         typed: Typed<Agent>,
     },
-    /// Undo `install`; the token's file stays
+    /// Undo `install`; the token's file, or the login, stays
     Uninstall {
         /// Only show what would be run and removed
         #[arg(long)]
@@ -103,6 +125,138 @@ The flags go into a configuration file of the service's own, which only this use
 pub(crate) enum TokenCommand {
     /// Print a token that is signed with the relay's own key, and nothing else
     Issue(Typed<Token>),
+    /// Revoke one token
+    #[command(after_help = MANAGED)]
+    Revoke {
+        #[command(flatten)]
+        name: TokenName,
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
+/// By what a token is named; itself on stdin when nothing is said.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenName {
+    /// The token's id (jti)
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Read the token itself from this file; without --id and --file, from stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "id")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// How a command on an account is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// Print the answer as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) typed: Typed<Account>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key, and print it: the only time that it is shown
+    Create {
+        #[command(flatten)]
+        key: NewKey,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// List the keys, with their last use
+    List {
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Revoke a key
+    Revoke {
+        /// The key's id: the first 10 characters behind c2l_
+        id: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Make another key like this one, and let this one end
+    Rotate {
+        /// The key's id: the first 10 characters behind c2l_
+        id: String,
+        /// How long the old key goes on, like 1h; not at all unless said
+        #[arg(long, value_name = "TIME")]
+        overlap: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
+/// What a key shall be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewKey {
+    /// What you call it
+    pub(crate) name: String,
+    /// What it is for: api (the default) to call models, agent to open an agent's session
+    #[arg(long, value_name = "api|agent")]
+    pub(crate) kind: Option<String>,
+    /// What it allows: infer (the default), manage, or both with a comma
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    pub(crate) scope: Vec<String>,
+    /// Limit it to models of this pattern, like qwen3:*; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) model: Vec<String>,
+    /// Bind it to the one device of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bound_device: Option<String>,
+    /// How long it is valid, like 90d; until it is revoked unless said
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    /// Most requests in a minute
+    #[arg(long, value_name = "N")]
+    pub(crate) requests_per_minute: Option<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum UserCommand {
+    /// End every token and device login of the user that was issued before now
+    SignOut {
+        /// Revoke every key as well
+        #[arg(long)]
+        keys: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Say yes to the device that shows this code: it becomes the user's
+    Approve {
+        /// The code that `c2l login` shows there
+        code: String,
+        /// Also make a key of this name for programs that call the user's models, and print it
+        #[arg(long, value_name = "NAME", conflicts_with = "json")]
+        key: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Say no to it
+    Deny {
+        /// The code that `c2l login` shows there
+        code: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// List the devices that wait, with the first half of their codes
+    List {
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// End the device's session, and every token, key and login that is bound to it
+    Remove {
+        /// The device's name
+        name: String,
+        #[command(flatten)]
+        asked: Asked,
+    },
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -190,12 +344,36 @@ impl Takes for Doctor {
     const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::TABLE, &doctor::TABLE];
 }
 
+/// Of `c2l login`.
+#[derive(Debug)]
+pub(crate) struct Login;
+
+impl Takes for Login {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::WAY_TABLE, &login::TABLE];
+}
+
+/// Of `c2l logout`.
+#[derive(Debug)]
+pub(crate) struct Logout;
+
+impl Takes for Logout {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &agent::WAY_TABLE];
+}
+
 /// Of `c2l token issue`.
 #[derive(Debug)]
 pub(crate) struct Token;
 
 impl Takes for Token {
     const TABLES: &'static [&'static Table] = &[&general::DATA, &token::TABLE];
+}
+
+/// Of what manages a user's account.
+#[derive(Debug)]
+pub(crate) struct Account;
+
+impl Takes for Account {
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &token::ACCOUNT_TABLE];
 }
 
 /// What was typed of a command's flags.

@@ -13,11 +13,13 @@ mod args;
 mod build_info;
 mod certificate;
 mod commands;
+mod control;
 mod device;
 mod exit;
 mod face;
 mod files;
 mod logging;
+mod login;
 mod output;
 mod public_port;
 mod screen;
@@ -35,11 +37,14 @@ use tracing::warn;
 
 use crate::{
     args::{
-        Agent, AgentCommand, Cli, Command, ConfigCommand, Dev, Doctor, Relay, Shown, Takes, Token,
-        TokenCommand, Typed,
+        Agent, AgentCommand, Asked, Cli, Command, ConfigCommand, Dev, DeviceCommand, Doctor,
+        KeyCommand, Relay, Shown, Takes, Token, TokenCommand, Typed, UserCommand,
     },
     screen::Screen,
-    settings::{Environment, Flags, Mistakes, Values, agent, dev, doctor, general, relay, token},
+    settings::{
+        Environment, Flags, Mistakes, Values, agent, dev, doctor, general, login as login_settings,
+        relay, token,
+    },
 };
 
 #[global_allocator]
@@ -94,10 +99,36 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let settings = prepare(&general, typed, dev::read)?;
             on(Builder::new_multi_thread(), commands::dev::run(settings))
         }
+        Command::Login(typed) => {
+            let settings = prepare(&general, typed, login_settings::read)?;
+            on(
+                Builder::new_current_thread(),
+                commands::login::login(settings),
+            )
+        }
+        Command::Logout(typed) => {
+            let settings = prepare(&general, typed, login_settings::read_logout)?;
+            on(
+                Builder::new_current_thread(),
+                commands::login::logout(settings),
+            )
+        }
         Command::Doctor(typed) => examine(&general, typed),
         Command::Token(TokenCommand::Issue(typed)) => {
             commands::token::issue(&prepare(&general, typed, token::read)?)
         }
+        Command::Token(TokenCommand::Revoke { name, asked }) => {
+            manage(&general, asked, async |account, is_json| {
+                commands::account::revoke_token(account, name, is_json).await
+            })
+        }
+        Command::Key(command) => manage_keys(&general, command),
+        Command::User(UserCommand::SignOut { keys, asked }) => {
+            manage(&general, asked, async |account, is_json| {
+                commands::account::sign_out(account, keys, is_json).await
+            })
+        }
+        Command::Device(command) => manage_devices(&general, command),
         Command::Config(ConfigCommand::Show { command }) => show(&general, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -105,6 +136,56 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             output::print(&String::from_utf8(script)?).context("cannot print")
         }
     }
+}
+
+fn manage_keys(general: &Flags, command: KeyCommand) -> anyhow::Result<()> {
+    match command {
+        KeyCommand::Create { key, asked } => manage(general, asked, async |account, is_json| {
+            commands::account::create_key(account, key, is_json).await
+        }),
+        KeyCommand::List { asked } => manage(general, asked, async |account, is_json| {
+            commands::account::list_keys(account, is_json).await
+        }),
+        KeyCommand::Revoke { id, asked } => manage(general, asked, async |account, is_json| {
+            commands::account::revoke_key(account, &id, is_json).await
+        }),
+        KeyCommand::Rotate { id, overlap, asked } => {
+            manage(general, asked, async |account, is_json| {
+                commands::account::rotate_key(account, &id, overlap.as_deref(), is_json).await
+            })
+        }
+    }
+}
+
+fn manage_devices(general: &Flags, command: DeviceCommand) -> anyhow::Result<()> {
+    match command {
+        DeviceCommand::Approve { code, key, asked } => {
+            manage(general, asked, async |account, is_json| {
+                commands::account::approve_device(account, &code, key, is_json).await
+            })
+        }
+        DeviceCommand::Deny { code, asked } => manage(general, asked, async |account, is_json| {
+            commands::account::deny_device(account, &code, is_json).await
+        }),
+        DeviceCommand::List { asked } => manage(general, asked, async |account, is_json| {
+            commands::account::list_devices(account, is_json).await
+        }),
+        DeviceCommand::Remove { name, asked } => {
+            manage(general, asked, async |account, is_json| {
+                commands::account::remove_device(account, &name, is_json).await
+            })
+        }
+    }
+}
+
+/// Does something with a user's account.
+fn manage(
+    general: &Flags,
+    asked: Asked,
+    work: impl AsyncFnOnce(token::Account, bool) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let account = prepare(general, asked.typed, token::read_account)?;
+    on(Builder::new_current_thread(), work(account, asked.json))
 }
 
 /// What there is to do with an agent other than to run it.

@@ -4,11 +4,14 @@
 
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use c2l_agent::{TokenError, TokenSource};
+use c2l_agent::{Config, TokenError, TokenSource};
 use c2l_auth::{MAX_TOKEN_BYTES, Secret};
 use tokio::{io::AsyncReadExt as _, process::Command};
 
-use crate::files;
+use crate::{
+    files,
+    login::{self, Login},
+};
 
 /// How long a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -24,6 +27,8 @@ pub(crate) enum TokenOrigin {
     File(PathBuf),
     /// For the shell.
     Command(String),
+    /// What `c2l login` left.
+    Login(Login),
 }
 
 impl TokenOrigin {
@@ -33,26 +38,32 @@ impl TokenOrigin {
             Self::Text(_) => "C2L_TOKEN",
             Self::File(_) => "--token-file",
             Self::Command(_) => "--token-command",
+            Self::Login(_) => "the login",
         }
     }
 
-    pub(crate) fn into_source(self) -> TokenSource {
-        Arc::new(move || {
-            let origin = self.clone();
-            Box::pin(async move { origin.fetch().await })
-        })
+    /// The source for an agent that goes this way.
+    pub(crate) fn into_source(self, way: &Config) -> TokenSource {
+        match self {
+            Self::Login(login) => login::source::source(login, way),
+            origin => Arc::new(move || {
+                let origin = origin.clone();
+                Box::pin(async move { origin.fetch().await })
+            }),
+        }
     }
 
-    /// The token, fetched anew.
+    /// The token, fetched anew; not that of a login, which takes an agent's way.
     pub(crate) async fn fetch(self) -> Result<String, TokenError> {
         let name = self.name();
         let text = match self {
             Self::Text(text) => Ok(text.expose().to_owned()),
             Self::File(path) => read(path).await,
             Self::Command(command) => run(&command, COMMAND_LIMIT).await,
+            Self::Login(_) => Err("there is no way to the relay here".to_owned()),
         };
         text.and_then(|text| one_word(&text))
-            .map_err(|reason| TokenError(format!("{name}: {reason}")))
+            .map_err(|reason| TokenError::new(format!("{name}: {reason}")))
     }
 }
 
@@ -120,15 +131,14 @@ mod tests {
     use super::*;
 
     async fn fetched(origin: TokenOrigin) -> Result<String, String> {
-        let source = origin.into_source();
-        source().await.map_err(|error| error.to_string())
+        origin.fetch().await.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn a_token_file_is_read_anew_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let source = TokenOrigin::File(path.clone()).into_source();
+        let source = || TokenOrigin::File(path.clone()).fetch();
         assert!(source().await.is_err(), "there is no file yet");
         for text in ["first\n", "  second\r\n"] {
             std::fs::write(&path, text).unwrap();

@@ -218,8 +218,12 @@ async fn iso_11_whoami_and_devices_are_about_the_caller_alone() {
             listed.contains(device) && !listed.contains(foreign),
             "{listed}"
         );
+        // One's own are not read there either.
+        for name in [device, foreign] {
+            let path = format!("/relay/v1/devices/{name}");
+            assert_eq!(caller.get(&path).await.status(), 405, "{path}");
+        }
         for path in [
-            format!("/relay/v1/devices/{foreign}"),
             format!("/relay/v1/users/{other}/devices"),
             "/relay/v1/users".to_owned(),
             "/relay/v1/sessions".to_owned(),

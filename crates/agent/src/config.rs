@@ -15,8 +15,46 @@ pub type TokenSource =
 
 /// The token could not be had; the sentence says from where and why, never the token.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TokenError(pub String);
+#[error("{message}")]
+pub struct TokenError {
+    message: String,
+    outlook: Outlook,
+}
+
+/// Whether asking again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nobody can tell: an agent that has never had a token ends, another one asks again.
+    Unclear,
+    /// It can: something on the way is in trouble, and the agent waits for it.
+    Passing,
+    /// It cannot: the token was refused for good, and the agent ends.
+    Final,
+}
+
+impl TokenError {
+    /// An error of unclear outlook.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::with(Outlook::Unclear, message)
+    }
+
+    /// An error of this outlook.
+    #[must_use]
+    pub fn with(outlook: Outlook, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { message, outlook }
+    }
+
+    /// Whether it ends an agent that has had a token before, or has not.
+    pub(crate) fn is_final(&self, has_had_token: bool) -> bool {
+        match self.outlook {
+            Outlook::Unclear => !has_had_token,
+            Outlook::Passing => false,
+            Outlook::Final => true,
+        }
+    }
+}
 
 /// What an agent is started with.
 #[derive(Clone)]

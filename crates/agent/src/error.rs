@@ -27,7 +27,7 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The first token could not be had. Later failures of the source are tried again.
+    /// No token could be had: the first one, or any when the source says that it is final.
     #[error("no token to connect with")]
     Token(#[source] TokenError),
     /// The relay refuses this agent.

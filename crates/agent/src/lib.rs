@@ -11,12 +11,14 @@
 //! 4. `forward` judges one request, sends it to the upstream and streams the answer back.
 //! 5. [`status`] tells whoever watches where all this stands.
 //!
-//! [`probe`] tries the same steps one by one, for whoever looks for what is wrong.
+//! [`probe`] tries the same steps one by one, for whoever looks for what is wrong; [`Errands`] ask the relay itself for
+//! small things on the same way.
 //!
 //! Read next: [`Agent`], then `supervisor`.
 
 pub mod config;
 mod dialer;
+mod errand;
 pub mod error;
 mod forward;
 pub mod probe;
@@ -32,8 +34,9 @@ use std::{convert::Infallible, future::Future, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, Policy, TokenError, TokenSource};
+pub use config::{Config, Outlook, Policy, TokenError, TokenSource};
 pub use dialer::{InvalidProxy, Proxy, ProxyKind, Transport, Way};
+pub use errand::{Errands, Said};
 pub use error::{Error, Refusal};
 pub use status::{Activity, LastError, Status};
 

@@ -77,6 +77,11 @@ impl Failure {
         let message = message.to_string();
         Self { cause, message }
     }
+
+    /// Nothing came in time.
+    pub(crate) fn late(what: &str, limit: Duration) -> Self {
+        Self::new(Cause::Timeout, format!("{what} within {limit:?}"))
+    }
 }
 
 /// What a TLS handshake brought to light.
@@ -155,7 +160,7 @@ impl Probe {
         what: &str,
         step: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let late = || Failure::new(Cause::Timeout, format!("{what} within {:?}", self.limit));
+        let late = || Failure::late(what, self.limit);
         timeout(self.limit, step).await.map_err(|_| late())?
     }
 
@@ -344,7 +349,7 @@ impl Probe {
     }
 }
 
-fn failure(error: DialError) -> Failure {
+pub(crate) fn failure(error: DialError) -> Failure {
     Failure::new(cause(&error), error)
 }
 

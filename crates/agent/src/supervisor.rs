@@ -49,7 +49,9 @@ async fn keep(
             break;
         };
         let setback = match token {
-            Err(Setback::Token(error)) if !has_had_token => return Err(Error::Token(error)),
+            Err(Setback::Token(error)) if error.is_final(has_had_token) => {
+                return Err(Error::Token(error));
+            }
             Err(setback) => setback,
             Ok(token) => {
                 has_had_token = true;
@@ -146,11 +148,17 @@ async fn next_step(
             let Some(fresh) = unless_left(leaving, fetch_token(config)).await else {
                 return Ok(Step::Leave);
             };
-            if fresh.is_ok_and(|fresh| fresh == token) {
-                return Err(Error::Refused {
-                    refusal: Refusal::Unauthenticated,
-                    message,
-                });
+            match fresh {
+                Ok(fresh) if fresh == token => {
+                    return Err(Error::Refused {
+                        refusal: Refusal::Unauthenticated,
+                        message,
+                    });
+                }
+                Err(Setback::Token(error)) if error.is_final(true) => {
+                    return Err(Error::Token(error));
+                }
+                Ok(_) | Err(_) => {}
             }
             let code = tonic::Code::Unauthenticated;
             Ok(at_once_or(Setback::Ended { code, message }))
@@ -175,7 +183,7 @@ pub(crate) async fn fetch_token(config: &Config) -> Result<String, Setback> {
     let is_visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_visible {
         let problem = "what the source gave is not a token (empty, or with blanks in it)";
-        return Err(Setback::Token(TokenError(problem.to_owned())));
+        return Err(Setback::Token(TokenError::new(problem)));
     }
     Ok(token.to_owned())
 }

@@ -544,9 +544,9 @@ async fn a_relay_that_is_not_there_is_tried_again_and_again() {
 #[tokio::test]
 async fn the_first_token_must_be_there() {
     let mut config = config();
-    config.token = Arc::new(|| Box::pin(async { Err(TokenError("no such file".to_owned())) }));
+    config.token = Arc::new(|| Box::pin(async { Err(TokenError::new("no such file")) }));
     let result = crate::run(config, std::future::pending()).await;
-    assert!(matches!(result, Err(Error::Token(TokenError(why))) if why == "no such file"));
+    assert!(matches!(result, Err(Error::Token(error)) if error.to_string() == "no such file"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::json::Object;
-use crate::{AuthError, DeviceName, Kind, Mapping, Scopes};
+use crate::{AuthError, DeviceName, KeyId, Kind, Mapping, Scopes};
 
 /// How far the issuer's clock and ours may differ: `exp` counts this much longer, `nbf` and `iat` this much earlier.
 pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -32,8 +32,15 @@ pub const SCOPE_CLAIM: &str = "scope";
 /// The claim that binds a token to one device, see [`DeviceName`].
 pub const DEVICE_CLAIM: &str = "c2l_device";
 
+/// The claim of the relay's own tokens that names the issuer of the user, where that is another one: the relay gives a
+/// device a token for somebody who was signed in elsewhere. Nobody else's token is asked for it.
+pub const USER_ISSUER_CLAIM: &str = "c2l_user_issuer";
+
+/// The claim of the relay's own tokens that names the device login that a token comes from; it ends with that login.
+pub const LOGIN_CLAIM: &str = "c2l_login";
+
 /// The last second of the year 9999. Later times are mistakes (milliseconds, mostly), and no sum with one can overflow.
-const MAX_TIME: Duration = Duration::from_secs(253_402_300_799);
+pub(crate) const MAX_TIME: Duration = Duration::from_secs(253_402_300_799);
 
 /// What a token claims, in our types. Nothing about it depends on when it is looked at.
 #[derive(Debug, Clone)]
@@ -43,6 +50,8 @@ pub(crate) struct Claims {
     pub(crate) scopes: Scopes,
     pub(crate) device: Option<DeviceName>,
     pub(crate) token_id: Option<Arc<str>>,
+    pub(crate) user_issuer: Option<Arc<str>>,
+    pub(crate) login: Option<KeyId>,
     expires: Duration,
     not_before: Option<Duration>,
     issued: Option<Duration>,
@@ -60,6 +69,10 @@ impl Claims {
             token_id: parsed(payload, "jti", |id| {
                 is_plain(id, MAX_TOKEN_ID_BYTES).then(|| id.into())
             })?,
+            user_issuer: parsed(payload, USER_ISSUER_CLAIM, |name| {
+                is_plain(name, MAX_SUBJECT_BYTES).then(|| name.into())
+            })?,
+            login: parsed(payload, LOGIN_CLAIM, |id| KeyId::parse(id).ok())?,
             expires: time(payload, "exp")?.ok_or(AuthError::MissingClaim("exp"))?,
             not_before: time(payload, "nbf")?,
             issued: time(payload, "iat")?,

@@ -101,6 +101,18 @@ pub enum AuthError {
     /// A claim has the wrong type, or a value that is never right.
     #[error("malformed token: the claim {0} has the wrong type or an impossible value")]
     MalformedClaim(&'static str),
+    /// It begins like a key, and has neither its length nor its checksum.
+    #[error("malformed key: it was mistyped or cut short")]
+    MalformedKey,
+    /// No key has this id, or its secret is another: which of the two is not said.
+    #[error("unknown key")]
+    BadKey,
+    /// The key's own end is past. Said only of a key whose secret is right.
+    #[error("the key has expired")]
+    KeyExpired,
+    /// It was good, and somebody who may took it back.
+    #[error("the credential was revoked")]
+    Revoked,
 }
 
 impl AuthError {
@@ -112,9 +124,9 @@ impl AuthError {
         }
     }
 
-    /// Whether a fresh token of the same sort would be accepted: the token was good, and its time is over.
+    /// Whether a fresh one of the same sort would be accepted: the credential was good, and its time is over.
     pub fn is_expired(&self) -> bool {
-        matches!(self, Self::Expired)
+        matches!(self, Self::Expired | Self::KeyExpired)
     }
 }
 
@@ -236,25 +248,25 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The key file cannot be read; `source` says whether it is there.
-    #[error("cannot read the signing key {path:?}")]
+    /// A secret file cannot be read; `source` says whether it is there.
+    #[error("cannot read the secret file {path:?}")]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The key file cannot be written.
-    #[error("cannot write the signing key {path:?}")]
+    /// A secret file cannot be written.
+    #[error("cannot write the secret file {path:?}")]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// Someone else may read the key file: the key must be taken for known.
+    /// Someone else may read a secret file: the secret must be taken for known.
     #[error(
-        "the signing key {path:?} may be used by others (mode {mode:03o}): if nobody has read it run `chmod 600` on it, else delete it to get a new one"
+        "the secret file {path:?} may be used by others (mode {mode:03o}): if nobody has read it run `chmod 600` on it, else delete it to get a new one"
     )]
     FilePermissions {
         /// The file.
@@ -270,6 +282,17 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The file holds no secret for hashing keys: cut short or damaged.
+    #[error(
+        "the key secret {path:?} is damaged: restore it, or delete it to get a new one (all keys and device logins made so far end with it)"
+    )]
+    NotASecret {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No key can be made of what was asked for; the words say why.
+    #[error("cannot make this key: {0}")]
+    InvalidKey(&'static str),
     /// The system gave no random bytes, or the key could not be made from them.
     #[error("cannot generate random keys or ids")]
     Random,

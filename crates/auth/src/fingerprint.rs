@@ -21,6 +21,24 @@ impl Fingerprint {
         }
         Self(bytes)
     }
+
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// Its first twelve hex digits: enough to tell a few credentials apart in a list, too few to look anything up by.
+    pub fn short(&self) -> impl fmt::Display + use<> {
+        let [a, b, c, d, e, f, ..] = self.0;
+        Short([a, b, c, d, e, f])
+    }
+}
+
+struct Short([u8; 6]);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl fmt::Debug for Fingerprint {
@@ -41,5 +59,7 @@ mod tests {
             assert_ne!(one, Fingerprint::of(other), "{other:?}");
         }
         assert_eq!(format!("{one:?}"), "Fingerprint(…)");
+        // printf a.b.c | sha256sum
+        assert_eq!(one.short().to_string(), "845e30448809");
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{DeviceName, UserId};
+use crate::{DeviceName, KeyId, UserId};
 
 /// What a token is for. Each place accepts the kinds it names and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,24 +56,27 @@ impl FromStr for Kind {
 #[error("a token is one of: agent, api, web")]
 pub struct UnknownKind;
 
-/// One thing that a token may allow its holder to do with models.
+/// One thing that a token may allow its holder to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// Use models: chat, generate, embed, list, show.
     Infer,
     /// Change what is installed: pull, push, create, copy, delete, upload.
     Manage,
+    /// Manage one's own account at the relay: keys, devices, sign-outs. No key ever carries it.
+    Account,
 }
 
 impl Scope {
     /// Every scope, in the order in which a set is written.
-    pub const ALL: [Self; 2] = [Self::Infer, Self::Manage];
+    pub const ALL: [Self; 3] = [Self::Infer, Self::Manage, Self::Account];
 
     /// The word in the token and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Infer => "infer",
             Self::Manage => "manage",
+            Self::Account => "account",
         }
     }
 
@@ -81,6 +84,7 @@ impl Scope {
         match self {
             Self::Infer => 1,
             Self::Manage => 2,
+            Self::Account => 4,
         }
     }
 
@@ -170,7 +174,7 @@ impl fmt::Debug for Scopes {
 
 /// A word among the scopes is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is one of: infer, manage")]
+#[error("a scope is one of: infer, manage, account")]
 pub struct UnknownScope;
 
 /// What a verified credential allows, and for how long.
@@ -191,6 +195,15 @@ pub struct Grant {
     pub token_id: Option<Arc<str>>,
     /// The one device that the token is bound to, where it is.
     pub device: Option<DeviceName>,
+    /// The device login that the token comes from, where it comes from one.
+    pub login: Option<KeyId>,
+}
+
+impl Grant {
+    /// Whether it allows `scope`. A signed-in browser may always manage its user's own account.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope) || (self.kind == Kind::Web && scope == Scope::Account)
+    }
 }
 
 #[cfg(test)]

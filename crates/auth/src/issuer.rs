@@ -17,6 +17,8 @@ pub struct Issuer {
     pub(crate) keys: Vec<Key>,
     pub(crate) published: Option<Vec<Algorithm>>,
     pub(crate) mapping: Mapping,
+    /// Whether it is the relay's own, which may give tokens to users of others.
+    pub(crate) is_own: bool,
 }
 
 impl Issuer {
@@ -28,6 +30,7 @@ impl Issuer {
             keys: Vec::new(),
             published: None,
             mapping: Mapping::default(),
+            is_own: false,
         }
     }
 

@@ -1,7 +1,7 @@
-//! Keeps the relay's signing key in its data directory.
+//! Keeps the relay's secrets in its data directory: the signing key, and the pepper of keys for programs.
 //!
-//! Invariant: the key is never on disk with more access than its owner's, and never half written: it is complete and
-//! synced under a temporary name before it appears under its own. A key that others could read is not used.
+//! Invariant: a secret is never on disk with more access than its owner's, and never half written: it is complete and
+//! synced under a temporary name before it appears under its own. A secret that others could read is not used.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -15,52 +15,68 @@ use crate::KeyError;
 /// The name of the key file in the data directory: an Ed25519 private key in PKCS#8 PEM form, as OpenSSL writes one.
 pub const KEY_FILE_NAME: &str = "signing-key.pem";
 
-/// Such a file has 119 bytes. More than this is something else.
+/// Such a file has some 100 bytes. More than this is something else.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// Reads the key file's text.
-pub(crate) fn load(data_dir: &Path) -> Result<String, KeyError> {
-    let path = data_dir.join(KEY_FILE_NAME);
-    let mut text = String::new();
-    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
-    let (metadata, file) = opened.map_err(|source| KeyError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    // Judged on the open file, not on the name, so what is judged is what is read.
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(KeyError::NotAKey { path });
-    }
-    access::check_file(&path, &metadata)?;
-    access::check_directory(data_dir)?;
-    match file.take(MAX_FILE_BYTES).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(KeyError::NotAKey { path }),
-        Err(source) => Err(KeyError::Read { path, source }),
-    }
+/// One secret in a file of its own.
+pub(crate) struct SecretFile {
+    pub(crate) name: &'static str,
+    /// What to say when it holds something else.
+    pub(crate) damaged: fn(PathBuf) -> KeyError,
 }
 
-/// Writes `text` as the key file unless there is one by now: of two relays that start at once, the first wins and the
-/// other must [`load`] what it wrote.
-pub(crate) fn create(data_dir: &Path, text: &str) -> Result<(), KeyError> {
-    create_directory(data_dir)?;
-    access::check_directory(data_dir)?;
-    let path = data_dir.join(KEY_FILE_NAME);
-    let failed = |source| KeyError::Write {
-        path: path.clone(),
-        source,
-    };
-    let mut suffix = [0; 8];
-    getrandom::fill(&mut suffix).map_err(|_| KeyError::Random)?;
-    let temporary = data_dir.join(format!(
-        ".{KEY_FILE_NAME}.{:016x}",
-        u64::from_be_bytes(suffix)
-    ));
-    let written = write_synced(&temporary, text).and_then(|()| publish(&temporary, &path));
-    // After a rename it is gone already; any other failure leaves a file that only its owner can read.
-    drop(fs::remove_file(&temporary));
-    written.map_err(failed)?;
-    sync_directory(data_dir).map_err(failed)
+/// The signing key's.
+pub(crate) const SIGNING_KEY: SecretFile = SecretFile {
+    name: KEY_FILE_NAME,
+    damaged: |path| KeyError::NotAKey { path },
+};
+
+impl SecretFile {
+    /// Reads the file's text.
+    pub(crate) fn load(&self, data_dir: &Path) -> Result<String, KeyError> {
+        let path = data_dir.join(self.name);
+        let mut text = String::new();
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = opened.map_err(|source| KeyError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        // Judged on the open file, not on the name, so what is judged is what is read.
+        if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+            return Err((self.damaged)(path));
+        }
+        access::check_file(&path, &metadata)?;
+        access::check_directory(data_dir)?;
+        match file.take(MAX_FILE_BYTES).read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err((self.damaged)(path)),
+            Err(source) => Err(KeyError::Read { path, source }),
+        }
+    }
+
+    /// Writes `text` as the file unless there is one by now: of two relays that start at once, the first wins and the
+    /// other must [`Self::load`] what it wrote.
+    pub(crate) fn create(&self, data_dir: &Path, text: &str) -> Result<(), KeyError> {
+        create_directory(data_dir)?;
+        access::check_directory(data_dir)?;
+        let path = data_dir.join(self.name);
+        let failed = |source| KeyError::Write {
+            path: path.clone(),
+            source,
+        };
+        let mut suffix = [0; 8];
+        getrandom::fill(&mut suffix).map_err(|_| KeyError::Random)?;
+        let temporary = data_dir.join(format!(
+            ".{}.{:016x}",
+            self.name,
+            u64::from_be_bytes(suffix)
+        ));
+        let written = write_synced(&temporary, text).and_then(|()| publish(&temporary, &path));
+        // After a rename it is gone already; any other failure leaves a file that only its owner can read.
+        drop(fs::remove_file(&temporary));
+        written.map_err(failed)?;
+        sync_directory(data_dir).map_err(failed)
+    }
 }
 
 /// `-----BEGIN …-----`, lines of 64, `-----END …-----`.

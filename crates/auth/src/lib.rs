@@ -1,7 +1,8 @@
 //! Who is asking: verifies tokens, issues the relay's own, and makes the ids that only a verified token can make.
 //!
-//! Invariant: a [`UserId`] exists only because a signature was checked. Nothing here touches the network, and the
-//! clock is always an argument. The only file is the relay's own signing key.
+//! Invariant: a [`UserId`] exists only because a signature or a keyed hash was checked, or because the holder of the
+//! relay's own secret named it. Nothing here touches the network, and the clock is always an argument. The only files
+//! are the relay's own secrets.
 //!
 //! Life of a credential, each step in its own module:
 //! 1. `token` refuses what is too long, takes the three parts apart and reads the header (`json` is the strict reader).
@@ -11,8 +12,12 @@
 //! 4. `verifier` checks the signature and the audience, then the times and the kind, and answers with a [`Grant`].
 //!
 //! `signing_key` is the other direction: it makes tokens with the relay's own key, which `key_file` keeps.
+//!
+//! Keys for programs (`api_key`) and refresh tokens (`refresh`) are no tokens: `opaque` is their text, and `pepper`
+//! makes and checks their hashes. What is kept of them lies with whoever calls.
 
 mod algorithm;
+mod api_key;
 mod claims;
 mod error;
 mod fingerprint;
@@ -24,7 +29,10 @@ mod jwks;
 mod key;
 mod key_file;
 mod mapping;
+mod opaque;
+mod pepper;
 mod published;
+mod refresh;
 mod secret;
 mod signing_key;
 mod token;
@@ -34,9 +42,13 @@ mod verifier;
 mod tests;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use api_key::{
+    InvalidKeyId, KEY_PREFIX, KeyGrant, KeyId, KeyMac, KeyRecord, KeyRequest, MAX_KEY_MODELS,
+    MAX_KEY_NAME_BYTES, MAX_MODEL_PATTERN_BYTES, PresentedKey,
+};
 pub use claims::{
-    DEVICE_CLAIM, KIND_CLAIM, LEEWAY, MAX_LIFETIME, MAX_SUBJECT_BYTES, MAX_TOKEN_ID_BYTES,
-    SCOPE_CLAIM,
+    DEVICE_CLAIM, KIND_CLAIM, LEEWAY, LOGIN_CLAIM, MAX_LIFETIME, MAX_SUBJECT_BYTES,
+    MAX_TOKEN_ID_BYTES, SCOPE_CLAIM, USER_ISSUER_CLAIM,
 };
 pub use error::{AuthError, ConfigError, Flaw, KeyError, Part};
 pub use fingerprint::Fingerprint;
@@ -47,7 +59,9 @@ pub use jwks::{Jwks, JwksError, MAX_JWKS_BYTES, MAX_PUBLISHED_KEYS};
 pub use key::{Key, MIN_SECRET_BYTES};
 pub use key_file::KEY_FILE_NAME;
 pub use mapping::{ClaimPath, InvalidClaimPath, Mapping, RequiredValue, Requirement, TokenUse};
+pub use pepper::{PEPPER_FILE_NAME, Pepper};
 pub use published::{ProviderId, Published};
+pub use refresh::{Attempt, Family, PresentedRefresh, REFRESH_PREFIX, Refresh};
 pub use secret::Secret;
 pub use signing_key::{OWN_AUDIENCE, OWN_ISSUER, SigningKey, TokenRequest};
 pub use token::MAX_TOKEN_BYTES;

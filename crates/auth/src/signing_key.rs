@@ -16,7 +16,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
 use crate::claims::{self, MAX_LIFETIME};
-use crate::{DeviceName, Issuer, Key, KeyError, Kind, Scopes, Secret, key_file};
+use crate::key_file::SIGNING_KEY;
+use crate::{DeviceName, Issuer, Key, KeyError, KeyId, Kind, Scopes, Secret, UserId, key_file};
 
 /// What the relay's own tokens say as `iss`.
 pub const OWN_ISSUER: &str = "c2l";
@@ -43,7 +44,7 @@ impl SigningKey {
     pub fn load_or_create(data_dir: &Path) -> Result<Self, KeyError> {
         match Self::load(data_dir) {
             Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                key_file::create(data_dir, &generate()?)?;
+                SIGNING_KEY.create(data_dir, &generate()?)?;
                 Self::load(data_dir)
             }
             other => other,
@@ -57,10 +58,8 @@ impl SigningKey {
     /// [`KeyError`] when it cannot be read, is no Ed25519 key, may be read by group or others, or lies in a directory
     /// where they may write.
     pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
-        let text = key_file::load(data_dir)?;
-        Self::from_pem(&text).ok_or_else(|| KeyError::NotAKey {
-            path: data_dir.join(key_file::KEY_FILE_NAME),
-        })
+        let text = SIGNING_KEY.load(data_dir)?;
+        Self::from_pem(&text).ok_or_else(|| (SIGNING_KEY.damaged)(data_dir.join(SIGNING_KEY.name)))
     }
 
     /// A new key that is kept nowhere: tokens made with it end with the process. For tests and development.
@@ -90,7 +89,11 @@ impl SigningKey {
 
     /// This relay as an issuer, for its own [`Verifier`](crate::Verifier).
     pub fn issuer(&self) -> Issuer {
-        Issuer::new(OWN_ISSUER, OWN_AUDIENCE).with_key(Key::own(&self.id, &self.public_key))
+        let own = Issuer {
+            is_own: true,
+            ..Issuer::new(OWN_ISSUER, OWN_AUDIENCE)
+        };
+        own.with_key(Key::own(&self.id, &self.public_key))
     }
 
     /// Makes a token for what `request` asks, valid from `now` on.
@@ -100,13 +103,48 @@ impl SigningKey {
     /// [`KeyError::InvalidUser`] or [`KeyError::InvalidLifetime`] for a request that no verifier would accept;
     /// otherwise [`KeyError::Random`], [`KeyError::Clock`] or [`KeyError::Sign`].
     pub fn issue(&self, request: &TokenRequest, now: SystemTime) -> Result<Secret, KeyError> {
+        self.sign(request, None, None, now)
+    }
+
+    /// Makes an agent's token for one device login of a user whom the verifier knows, whoever vouched for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue`].
+    pub fn issue_for_login(
+        &self,
+        user: &UserId,
+        device: &DeviceName,
+        login: &KeyId,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Secret, KeyError> {
+        let request = TokenRequest {
+            user: user.subject().to_owned(),
+            kind: Kind::Agent,
+            scopes: Scopes::NONE,
+            ttl,
+            device: Some(device.clone()),
+        };
+        let issuer = Some(user.issuer()).filter(|issuer| *issuer != OWN_ISSUER);
+        self.sign(&request, issuer, Some(login), now)
+    }
+
+    fn sign(
+        &self,
+        request: &TokenRequest,
+        user_issuer: Option<&str>,
+        login: Option<&KeyId>,
+        now: SystemTime,
+    ) -> Result<Secret, KeyError> {
         if !claims::is_valid_subject(&request.user) {
             return Err(KeyError::InvalidUser);
         }
         if request.ttl < Duration::from_secs(1) || request.ttl > MAX_LIFETIME {
             return Err(KeyError::InvalidLifetime);
         }
-        let issued = claims::since_epoch(now).as_secs();
+        let now = claims::since_epoch(now);
+        let issued = now.as_secs();
         if issued == 0 {
             return Err(KeyError::Clock);
         }
@@ -116,13 +154,15 @@ impl SigningKey {
             iss: OWN_ISSUER,
             aud: OWN_AUDIENCE,
             sub: &request.user,
-            iat: issued,
+            iat: f64::from(now.subsec_millis()).mul_add(1e-3, issued as f64),
             nbf: issued,
             exp: issued.saturating_add(request.ttl.as_secs()),
             jti: URL_SAFE_NO_PAD.encode(token_id),
             c2l_kind: request.kind.as_str(),
             scope: request.scopes.to_string(),
             c2l_device: request.device.as_ref().map(DeviceName::as_str),
+            c2l_user_issuer: user_issuer,
+            c2l_login: login.map(KeyId::as_str),
         };
         let header = Header {
             kid: Some(self.id.clone()),
@@ -163,7 +203,8 @@ struct OwnClaims<'a> {
     iss: &'a str,
     aud: &'a str,
     sub: &'a str,
-    iat: u64,
+    /// To the millisecond (RFC 7519 §2 allows it): whether a token is older than a sign-out must be plain.
+    iat: f64,
     nbf: u64,
     exp: u64,
     jti: String,
@@ -171,6 +212,10 @@ struct OwnClaims<'a> {
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     c2l_device: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c2l_user_issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c2l_login: Option<&'a str>,
 }
 
 /// A new private key as the text of its file. Version 1 of PKCS#8, which OpenSSL's tools read too.

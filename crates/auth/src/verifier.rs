@@ -153,12 +153,26 @@ impl Verifier {
             .issuers
             .get(claims::issuer(&token.payload)?)
             .ok_or(AuthError::UnknownIssuer)?;
-        let claims = Claims::read(&token.payload, &issuer.mapping)?;
+        let mut claims = Claims::read(&token.payload, &issuer.mapping)?;
         issuer.check_signature(credential, &token.header)?;
         let header_type = token.header.media_type.as_deref();
         issuer.mapping.check(header_type, &token.payload)?;
-        let user = UserId::new(issuer.name.clone(), claims.subject.clone());
+        let user = self.user(issuer, &claims)?;
+        // Only what the relay itself says of its logins counts.
+        claims.login = claims.login.filter(|_| issuer.is_own);
         Ok((user, claims))
+    }
+
+    /// Whose token it is: a user of whoever signed it, or, where that is the relay itself, of the issuer that it names.
+    fn user(&self, signer: &TrustedIssuer, claims: &Claims) -> Result<UserId, AuthError> {
+        let issuer = match &claims.user_issuer {
+            Some(named) if signer.is_own => {
+                let known = self.issuers.get_key_value(named.as_ref());
+                known.ok_or(AuthError::UnknownIssuer)?.0
+            }
+            _ => &signer.name,
+        };
+        Ok(UserId::new(issuer.clone(), claims.subject.clone()))
     }
 }
 
@@ -204,6 +218,7 @@ fn grant(user: UserId, claims: Claims, kinds: &[Kind]) -> Result<Grant, AuthErro
         scopes: claims.scopes,
         token_id: claims.token_id,
         device: claims.device,
+        login: claims.login,
     })
 }
 
@@ -212,6 +227,7 @@ struct TrustedIssuer {
     name: Arc<str>,
     audiences: Vec<String>,
     mapping: Mapping,
+    is_own: bool,
     keys: Keys,
 }
 
@@ -233,6 +249,7 @@ impl TrustedIssuer {
             name,
             audiences: issuer.audiences.clone(),
             mapping: issuer.mapping.clone(),
+            is_own: issuer.is_own,
             keys: Keys::Given(Vec::new()),
         };
         trusted.keys = match &issuer.published {

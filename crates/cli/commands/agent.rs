@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context as _;
-use c2l_agent::{Agent, Config, Policy, Proxy, TokenSource, Transport};
+use c2l_agent::{Agent, Config, Error, Policy, Proxy, Refusal, TokenSource, Transport};
 use c2l_auth::DeviceName;
 use http::Uri;
 use tracing::info;
@@ -15,6 +15,7 @@ use crate::face::socket;
 use crate::{
     build_info, device,
     face::{About, Face},
+    login::source,
     screen::Screen,
     settings::agent::{AgentSettings, Tuning},
     signals,
@@ -28,6 +29,10 @@ pub(crate) async fn run(settings: AgentSettings, screen: &Screen) -> anyhow::Res
     let device_id = device::load_or_create(&settings.data_dir)?;
     let socket = listen(&settings);
     let is_command = matches!(settings.token, TokenOrigin::Command(_));
+    let login = match &settings.token {
+        TokenOrigin::Login(login) => Some(login.clone()),
+        TokenOrigin::Text(_) | TokenOrigin::File(_) | TokenOrigin::Command(_) => None,
+    };
     let mut config = of_settings(settings, device_id);
     if is_command {
         config.token = hiding(screen.clone(), config.token);
@@ -55,7 +60,22 @@ pub(crate) async fn run(settings: AgentSettings, screen: &Screen) -> anyhow::Res
         never = answer(socket, &face) => match never {},
         never = face.clone().draw(screen) => match never {},
     };
-    Ok(result?)
+    match (result, login) {
+        (
+            Err(
+                error @ Error::Refused {
+                    refusal: Refusal::Unauthenticated,
+                    ..
+                },
+            ),
+            Some(login),
+        ) => {
+            // It may be this one token that was revoked, and not the login: the next start finds out.
+            source::drop_token(&login).await;
+            Err(anyhow::Error::from(error).context(format!("start again, or {}", source::LOG_IN)))
+        }
+        (result, _) => Ok(result?),
+    }
 }
 
 /// The socket of `c2l agent status`. An agent without one does its work as well.
@@ -99,7 +119,9 @@ fn hiding(screen: Screen, source: TokenSource) -> TokenSource {
 
 /// What the settings say.
 pub(super) fn of_settings(settings: AgentSettings, device_id: [u8; 16]) -> Config {
-    Config {
+    let origin = settings.token;
+    let never = Arc::new(|| Box::pin(std::future::pending()) as _);
+    let mut config = Config {
         allow_manage: settings.allow_manage,
         policy: settings.policy,
         allow_insecure: settings.allow_insecure,
@@ -111,12 +133,14 @@ pub(super) fn of_settings(settings: AgentSettings, device_id: [u8; 16]) -> Confi
         ..config(
             settings.relay,
             settings.upstream,
-            settings.token.into_source(),
+            never,
             &settings.device,
             device_id,
             settings.tuning,
         )
-    }
+    };
+    config.token = origin.into_source(&config);
+    config
 }
 
 /// A config that permits nothing special.

@@ -79,11 +79,14 @@ async fn together(
         .context("the relay's port has no address")?;
     let identity = Identity::new(Arc::clone(key), settings.allow_manage);
     let (agent, status) = new_agent(settings, address, &upstream.uri, identity.agent_tokens())?;
+    let (control, _door) = relay::door(&settings.data_dir);
     let listeners = Listeners {
         public: public.into(),
         ops: None,
+        control,
     };
     let config = c2l_relay::Config {
+        accounts: Some(relay::accounts(&settings.data_dir)?),
         build: crate::build_info::build(),
         ..c2l_relay::Config::new(relay::verifier(key, Vec::new())?)
     };
@@ -228,7 +231,7 @@ impl Identity {
             let token = identity.issue(Kind::Agent, relay::OWN_TOKEN_TTL);
             let token = token
                 .map(|token| token.expose().to_owned())
-                .map_err(|error| TokenError(format!("{error:#}")));
+                .map_err(|error| TokenError::new(format!("{error:#}")));
             Box::pin(std::future::ready(token))
         })
     }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use c2l_agent::probe::Probe;
+use c2l_agent::{TokenSource, probe::Probe};
 use c2l_auth::Secret;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ use super::{
     config_show::{HIDDEN, row},
     probe::Model,
 };
+#[cfg(unix)]
+use crate::face::socket;
 use crate::{
     build_info, device, output,
     settings::{Values, agent::AgentSettings, doctor::DoctorSettings},
@@ -112,13 +114,17 @@ async fn examine(
     mistakes: Vec<String>,
     api_token: Option<TokenOrigin>,
 ) {
-    let Some(subject) = settle(report, settings, mistakes) else {
+    let own_name = match &settings {
+        Some(settings) => own_name(settings).await,
+        None => None,
+    };
+    let Some(subject) = settle(report, settings, mistakes, own_name) else {
         for name in &CHECKS[1..] {
             report.may_try(name, &["config"]);
         }
         return;
     };
-    let token = fetch_token(report, &subject.token).await;
+    let token = fetch_token(report, &subject.token, &subject.source).await;
     let probe = &subject.probe;
     let wanted = way::Wanted {
         host: &subject.host,
@@ -149,6 +155,7 @@ struct Subject {
     transport: c2l_agent::Transport,
     is_unverified: bool,
     token: TokenOrigin,
+    source: TokenSource,
 }
 
 /// Judges the settings as a whole, the way the agent does when it starts.
@@ -156,6 +163,7 @@ fn settle(
     report: &mut Report,
     settings: Option<AgentSettings>,
     mistakes: Vec<String>,
+    own_name: Option<String>,
 ) -> Option<Subject> {
     let fix = "correct what is named; `c2l config show agent` tells where each value came from";
     let Some(settings) = settings else {
@@ -166,7 +174,7 @@ fn settle(
         report.add(mistakes.fold(Check::failed("config", first, fix), Check::and));
         return None;
     };
-    match subject(settings) {
+    match subject(settings, own_name) {
         Ok(subject) => {
             report.add(Check::ok(
                 "config",
@@ -181,11 +189,35 @@ fn settle(
     }
 }
 
-fn subject(settings: AgentSettings) -> anyhow::Result<Subject> {
+/// A login is that of one device. While no agent uses it here, a session of that name replaces nobody's.
+async fn own_name(settings: &AgentSettings) -> Option<String> {
+    let TokenOrigin::Login(login) = &settings.token else {
+        return None;
+    };
+    let is_free = !is_running(settings).await;
+    is_free.then(|| login.device.as_str().to_owned())
+}
+
+#[cfg(unix)]
+async fn is_running(settings: &AgentSettings) -> bool {
+    let device = settings.device.as_str();
+    let places = socket::places(device, settings.runtime_dir.as_deref(), &settings.data_dir);
+    // Who does not answer may run all the same.
+    !matches!(socket::ask(&places).await, Ok(None))
+}
+
+/// Nobody can be asked here.
+#[cfg(not(unix))]
+async fn is_running(_settings: &AgentSettings) -> bool {
+    true
+}
+
+fn subject(settings: AgentSettings, own_name: Option<String>) -> anyhow::Result<Subject> {
     let device_id = device::load_or_create(&settings.data_dir)?;
     let mut random = [0; 2];
     getrandom::fill(&mut random).context("the system gives no random bytes")?;
-    let device = session::device_name(&settings.device, u16::from_ne_bytes(random));
+    let another = session::device_name(&settings.device, u16::from_ne_bytes(random));
+    let device = own_name.unwrap_or(another);
     let relay = settings.relay.to_string().trim_end_matches('/').to_owned();
     let host = settings.relay.host().unwrap_or_default().to_owned();
     let (upstream, proxy) = (settings.upstream.clone(), settings.proxy.clone());
@@ -193,6 +225,7 @@ fn subject(settings: AgentSettings) -> anyhow::Result<Subject> {
     let token = settings.token.clone();
     let mut config = agent::of_settings(settings, device_id);
     config.device_name.clone_from(&device);
+    let source = TokenSource::clone(&config.token);
     Ok(Subject {
         probe: Probe::new(config, LIMIT)?,
         device,
@@ -203,6 +236,7 @@ fn subject(settings: AgentSettings) -> anyhow::Result<Subject> {
         transport,
         is_unverified,
         token,
+        source,
     })
 }
 
@@ -210,9 +244,15 @@ fn subject(settings: AgentSettings) -> anyhow::Result<Subject> {
 async fn fetch_token(
     report: &mut Report,
     origin: &TokenOrigin,
+    source: &TokenSource,
 ) -> Option<(Secret, Option<Claimed>)> {
-    let fix = "make the token available there; `c2l token issue --kind agent` on the relay's machine makes one";
-    let token = match timeout(LIMIT, origin.clone().fetch()).await {
+    let fix = match origin {
+        TokenOrigin::Login(_) => "log this machine in again with `c2l login`",
+        TokenOrigin::Text(_) | TokenOrigin::File(_) | TokenOrigin::Command(_) => {
+            "make the token available there; `c2l token issue --kind agent` on the relay's machine makes one"
+        }
+    };
+    let token = match timeout(LIMIT, source()).await {
         Ok(Ok(token)) => token,
         Ok(Err(error)) => {
             report.add(Check::failed(token::NAME, error.to_string(), fix));
@@ -255,6 +295,7 @@ async fn session_with<'a>(
     if let Some(device) = claimed
         .as_ref()
         .and_then(|claimed| claimed.device.as_deref())
+        .filter(|device| *device != subject.device)
     {
         let why = format!(
             "the token is bound to the device {device}, and a second session of that name would replace a running agent"
@@ -291,7 +332,8 @@ async fn first_token(
         Ok(Ok(token)) => Secret::new(token),
         // The source calls itself by the agent's flag or variable.
         Ok(Err(error)) => {
-            let why = error.0.split_once(": ").map_or("", |(_, why)| why);
+            let said = error.to_string();
+            let why = said.split_once(": ").map_or("", |(_, why)| why);
             return Check::failed(name, format!("no api token: {why}"), fix);
         }
         Err(_) => return Check::failed(name, "no api token in time", fix),

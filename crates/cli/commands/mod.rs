@@ -1,10 +1,12 @@
 //! What each command does, once its settings are known to be right.
 
+pub(crate) mod account;
 pub(crate) mod agent;
 pub(crate) mod agent_status;
 pub(crate) mod config_show;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod login;
 mod paste;
 mod probe;
 pub(crate) mod relay;

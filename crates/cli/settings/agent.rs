@@ -2,14 +2,17 @@
 //!
 //! Invariant: the token itself can be neither flag nor key of the file; it comes from one source, and only one.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use c2l_agent::{Policy, Proxy, Transport};
 use c2l_auth::{DeviceName, Secret};
 use http::{Uri, uri::Scheme};
 
 use super::{Setting, Table, Values, carried, general, parse, proxy};
-use crate::{files, token_source::TokenOrigin};
+use crate::{files, login::Login, token_source::TokenOrigin};
 
 /// Where Ollama listens unless told otherwise.
 pub(super) const DEFAULT_UPSTREAM: &str = "http://127.0.0.1:11434";
@@ -17,11 +20,7 @@ pub(super) const DEFAULT_UPSTREAM: &str = "http://127.0.0.1:11434";
 pub(crate) static TABLE: Table = Table {
     section: "agent",
     settings: &[
-        Setting::one(
-            "relay",
-            "URL",
-            "The relay's address, like https://relay.example",
-        ),
+        RELAY,
         Setting::one(
             "token-file",
             "FILE",
@@ -59,39 +58,18 @@ pub(crate) static TABLE: Table = Table {
             "Let nobody use these models; may be repeated, and counts before --allow-model",
         ),
         ALLOW_CLOUD_MODELS,
-        Setting::one(
-            "ca-file",
-            "FILE",
-            "Trust these roots too, PEM, beside the system's own",
-        ),
+        CA_FILE,
         Setting::one(
             "transport",
             "auto|grpc|websocket",
             "How the relay is reached: HTTP/2, the same inside a WebSocket, or whatever works",
         )
         .or("auto"),
-        Setting::one(
-            "proxy",
-            "URL|none",
-            "Reach the relay through this proxy: http:// or socks5://, with user:password@ if it wants that; else HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count",
-        )
-        .secret(),
-        Setting::one(
-            "client-cert",
-            "FILE",
-            "Show this certificate to the relay, PEM with its chain; goes with --client-key",
-        )
-        .rare(),
-        Setting::one("client-key", "FILE", "The key of --client-cert, PEM").rare(),
-        Setting::switch(
-            "insecure-skip-verify",
-            "Take any certificate of the relay's; whoever is on the way can then read and change everything",
-        )
-        .rare(),
-        Setting::switch(
-            "allow-insecure",
-            "Permit clear text to a relay that is not on this machine; tokens and prompts can be read on the way",
-        ),
+        PROXY,
+        CLIENT_CERT,
+        CLIENT_KEY,
+        SKIP_VERIFY,
+        ALLOW_INSECURE,
         Setting::one(
             "max-concurrent-requests",
             "N",
@@ -113,13 +91,7 @@ pub(crate) static TABLE: Table = Table {
         )
         .or("5m")
         .rare(),
-        Setting::one(
-            "dial-timeout",
-            "TIME",
-            "How long reaching the relay may take, greeting included",
-        )
-        .or("10s")
-        .rare(),
+        DIAL_TIMEOUT,
         Setting::one(
             "drain-timeout",
             "TIME",
@@ -151,6 +123,70 @@ pub(crate) static STATUS_TABLE: Table = Table {
     section: "agent",
     settings: &[DEVICE],
 };
+
+/// The settings of `c2l login` and `c2l logout` that are the agent's: how the relay is reached, and as what.
+pub(crate) static WAY_TABLE: Table = Table {
+    section: "agent",
+    settings: &[
+        RELAY,
+        DEVICE,
+        CA_FILE,
+        PROXY,
+        CLIENT_CERT,
+        CLIENT_KEY,
+        SKIP_VERIFY,
+        ALLOW_INSECURE,
+        DIAL_TIMEOUT,
+    ],
+};
+
+const RELAY: Setting = Setting::one(
+    "relay",
+    "URL",
+    "The relay's address, like https://relay.example; without it the one that this machine is logged in to",
+);
+
+const CA_FILE: Setting = Setting::one(
+    "ca-file",
+    "FILE",
+    "Trust these roots too, PEM, beside the system's own",
+);
+
+const PROXY: Setting = Setting::one(
+    "proxy",
+    "URL|none",
+    "Reach the relay through this proxy: http:// or socks5://, with user:password@ if it wants that; else HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count",
+)
+.secret();
+
+const CLIENT_CERT: Setting = Setting::one(
+    "client-cert",
+    "FILE",
+    "Show this certificate to the relay, PEM with its chain; goes with --client-key",
+)
+.rare();
+
+const CLIENT_KEY: Setting =
+    Setting::one("client-key", "FILE", "The key of --client-cert, PEM").rare();
+
+const SKIP_VERIFY: Setting = Setting::switch(
+    "insecure-skip-verify",
+    "Take any certificate of the relay's; whoever is on the way can then read and change everything",
+)
+.rare();
+
+const ALLOW_INSECURE: Setting = Setting::switch(
+    "allow-insecure",
+    "Permit clear text to a relay that is not on this machine; tokens and prompts can be read on the way",
+);
+
+const DIAL_TIMEOUT: Setting = Setting::one(
+    "dial-timeout",
+    "TIME",
+    "How long reaching the relay may take, greeting included",
+)
+.or("10s")
+.rare();
 
 const DEVICE: Setting = Setting::one(
     "device",
@@ -231,11 +267,49 @@ pub(crate) struct Tuning {
     pub(crate) healthy_after: Duration,
 }
 
+/// How `c2l login` and `c2l logout` reach the relay, and as what.
+#[derive(Debug)]
+pub(crate) struct WaySettings {
+    pub(crate) relay: Uri,
+    pub(crate) device: DeviceName,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) allow_insecure: bool,
+    pub(crate) skip_verify: bool,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) data_dir: PathBuf,
+}
+
+pub(crate) fn read_way(values: &mut Values) -> Option<WaySettings> {
+    let data_dir = general::read_data_dir(values);
+    let allow_insecure = values.switch("allow-insecure");
+    let relay = relay(values, data_dir.as_deref(), allow_insecure);
+    let proxy = proxy::read(values, relay.as_ref());
+    Some(WaySettings {
+        device: values.get("device", parse::device),
+        ca_file: values.path("ca-file"),
+        allow_insecure,
+        skip_verify: values.switch("insecure-skip-verify"),
+        client_certificate: client_certificate(values),
+        proxy,
+        dial_timeout: values.get("dial-timeout", parse::limit),
+        // Last, so that everything above has been read.
+        relay: relay?,
+        data_dir: data_dir?,
+    })
+}
+
 pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
     let data_dir = general::read_data_dir(values);
     let allow_insecure = values.switch("allow-insecure");
-    let relay = relay(values, allow_insecure);
-    let token = token(values);
+    let relay = relay(values, data_dir.as_deref(), allow_insecure);
+    let login = match (&relay, &data_dir) {
+        (Some(relay), Some(data_dir)) => Login::find(data_dir, relay),
+        _ => None,
+    };
+    let token = token(values, login.clone());
+    let device = device(values, token.as_ref());
     let proxy = proxy::read(values, relay.as_ref());
     Some(AgentSettings {
         skip_verify: values.switch("insecure-skip-verify"),
@@ -243,7 +317,7 @@ pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
         transport: values.get("transport", parse::transport),
         proxy,
         upstream: values.get("upstream", parse::upstream),
-        device: values.get("device", parse::device),
+        device,
         allow_manage: values.switch("allow-manage"),
         policy: policy(values),
         ca_file: values.path("ca-file"),
@@ -259,8 +333,12 @@ pub(crate) fn read(values: &mut Values) -> Option<AgentSettings> {
 
 pub(crate) fn read_status(values: &mut Values) -> Option<StatusSettings> {
     let data_dir = general::read_data_dir(values);
+    let wanted = values.get("device", parse::device);
+    let is_said = values.is_said("device");
+    let login = data_dir.as_deref().filter(|_| !is_said);
+    let login = login.and_then(Login::only);
     Some(StatusSettings {
-        device: values.get("device", parse::device),
+        device: login.map_or(wanted, |login| login.device),
         runtime_dir: values.runtime_dir.clone(),
         data_dir: data_dir?,
     })
@@ -282,8 +360,12 @@ pub(crate) fn read_service(values: &mut Values) -> Option<ServiceSettings> {
     })
 }
 
-fn relay(values: &mut Values, allow_insecure: bool) -> Option<Uri> {
-    let relay = values.required("relay", parse::relay)?;
+fn relay(values: &mut Values, data_dir: Option<&Path>, allow_insecure: bool) -> Option<Uri> {
+    let is_said = values.is_said("relay");
+    let relay = match data_dir.filter(|_| !is_said).and_then(Login::only_relay) {
+        Some(relay) => relay,
+        None => values.required("relay", parse::relay)?,
+    };
     if relay.scheme() == Some(&Scheme::HTTP) && !parse::is_loopback(&relay) && !allow_insecure {
         values.mistake(
             "--relay is http:// to another machine: tokens and prompts could be read on the way; use https://, or --allow-insecure where the network itself is private",
@@ -317,7 +399,23 @@ fn client_certificate(values: &mut Values) -> Option<(PathBuf, PathBuf)> {
     None
 }
 
-fn token(values: &mut Values) -> Option<TokenOrigin> {
+/// A login is that of one device, which then is this one, whatever the host is called.
+fn device(values: &mut Values, token: Option<&TokenOrigin>) -> DeviceName {
+    let wanted = values.get("device", parse::device);
+    let Some(TokenOrigin::Login(login)) = token else {
+        return wanted;
+    };
+    if wanted != login.device && values.is_said("device") {
+        values.mistake(format!(
+            "--device is {wanted}, and this machine is logged in as {}: log in again with `c2l login --device {wanted}`, or leave --device away",
+            login.device
+        ));
+    }
+    login.device.clone()
+}
+
+/// What is said counts; a login is used when nothing is.
+fn token(values: &mut Values, login: Option<Login>) -> Option<TokenOrigin> {
     let text = values.optional("token", parse::plain);
     let file = values.path("token-file");
     let command = values.optional("token-command", parse::plain);
@@ -334,9 +432,12 @@ fn token(values: &mut Values) -> Option<TokenOrigin> {
     .collect();
     match <[TokenOrigin; 1]>::try_from(given) {
         Ok([one]) => return Some(one),
-        Err(none) if none.is_empty() => values.mistake(
-            "no token: give --token-file or --token-command, or set C2L_TOKEN (`c2l token issue --kind agent` makes one)",
-        ),
+        Err(none) if none.is_empty() => match login {
+            Some(login) => return Some(TokenOrigin::Login(login)),
+            None => values.mistake(
+                "no token: log this machine in with `c2l login`, or give --token-file or --token-command, or set C2L_TOKEN",
+            ),
+        },
         Err(several) => {
             let names: Vec<_> = several.iter().map(TokenOrigin::name).collect();
             values.mistake(format!(
@@ -363,6 +464,11 @@ fn tuning(values: &mut Values) -> Tuning {
         values.mistake("--backoff-min is longer than --backoff-max");
     }
     tuning
+}
+
+/// Where an agent forwards to whom nobody has told.
+pub(crate) fn default_upstream() -> Uri {
+    Uri::from_static(DEFAULT_UPSTREAM)
 }
 
 /// What an agent does that nobody has tuned: for `dev`.

@@ -33,6 +33,9 @@ pub(super) fn file(values: &Values, relay: &Uri, is_shown: bool) -> String {
             && let Some((_, text)) = proxy::of_environment(values, relay)
         {
             add(&path, quoted(if is_shown { HIDDEN } else { text }));
+        } else if entry.setting.name == "relay" {
+            // That of the login, and of this one also when there are others later.
+            add(&path, quoted(&crate::login::spelled(relay)));
         }
     }
     let mut text = String::new();

@@ -4,7 +4,8 @@
 //! in `--help` of one setting; nothing of these is said anywhere else. Every mistake from every source is collected, and
 //! with one of them no command starts.
 //!
-//! 1. A [`Table`] lists the settings of one section; `relay`, `agent`, `dev`, `doctor`, `token` and `general` hold one each.
+//! 1. A [`Table`] lists the settings of one section; `relay`, `agent`, `dev`, `doctor`, `login`, `token` and
+//!    `general` hold one each.
 //! 2. `file` reads the TOML file against all tables.
 //! 3. [`Values::resolve`] puts flags, environment, file and defaults in their order, each with its [`Source`].
 //! 4. `read` beside each table turns texts into what the command needs, with the parsers in `parse`.
@@ -17,7 +18,8 @@ pub(crate) mod doctor;
 pub(crate) mod file;
 pub(crate) mod general;
 mod issuers;
-mod parse;
+pub(crate) mod login;
+pub(crate) mod parse;
 mod proxy;
 pub(crate) mod relay;
 #[cfg(test)]
@@ -36,13 +38,14 @@ use std::{
 pub(crate) use file::ConfigFile;
 
 /// Every table, in the order of `config show`.
-pub(crate) const ALL: [&Table; 7] = [
+pub(crate) const ALL: [&Table; 8] = [
     &general::TABLE,
     &general::DATA,
     &relay::TABLE,
     &agent::TABLE,
     &dev::TABLE,
     &doctor::TABLE,
+    &login::TABLE,
     &token::TABLE,
 ];
 
@@ -359,6 +362,12 @@ impl Values {
         } else {
             Err(Mistakes(mistakes))
         }
+    }
+
+    /// Whether somebody set it, rather than nobody.
+    fn is_said(&self, name: &str) -> bool {
+        let counts = self.entry(name).effective();
+        counts.is_some_and(|given| given.source != Source::Default)
     }
 
     fn entry(&self, name: &str) -> &Entry {

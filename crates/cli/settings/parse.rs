@@ -12,7 +12,7 @@ use c2l_agent::Transport;
 use c2l_auth::{DeviceName, Kind, Scopes};
 use http::{HeaderValue, Uri, uri::Scheme};
 
-pub(super) type Parsed<T> = Result<T, String>;
+pub(crate) type Parsed<T> = Result<T, String>;
 
 /// The port that Ollama listens on when nobody says otherwise.
 const OLLAMA_PORT: u16 = 11434;
@@ -48,7 +48,7 @@ pub(super) fn limit(text: &str) -> Parsed<Duration> {
 }
 
 /// A length of time that may be zero.
-pub(super) fn duration(text: &str) -> Parsed<Duration> {
+pub(crate) fn duration(text: &str) -> Parsed<Duration> {
     // A bare zero needs no unit for humantime; nothing else may do without.
     humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a length of time, like 500ms, 30s, 5m, 12h or 30d"))
@@ -61,7 +61,7 @@ pub(super) fn count(text: &str) -> Parsed<usize> {
         .map_err(|_| format!("{text:?} is not a whole number of at least 1"))
 }
 
-pub(super) fn count_u32(text: &str) -> Parsed<u32> {
+pub(crate) fn count_u32(text: &str) -> Parsed<u32> {
     u32::try_from(count(text)?).map_err(|_| format!("{text:?} is too large"))
 }
 

@@ -4,7 +4,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use c2l_auth::Verifier;
+use c2l_auth::{SigningKey, Verifier};
+use c2l_relay::LoginConfig;
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
@@ -54,6 +55,27 @@ pub(crate) static TABLE: Table = Table {
             "FILE",
             "Ask agents for a certificate that one of these signed, PEM, beside their token",
         )
+        .rare(),
+        Setting::one(
+            "login-token-ttl",
+            "TIME",
+            "How long a token lives that a logged-in device gets; it gets the next one in time",
+        )
+        .or("15m")
+        .rare(),
+        Setting::one(
+            "login-idle",
+            "TIME",
+            "How long a device stays logged in that does not come",
+        )
+        .or("90d")
+        .rare(),
+        Setting::one(
+            "login-interval",
+            "TIME",
+            "How often a device may ask whether it is approved",
+        )
+        .or("5s")
         .rare(),
         Setting::many(
             "cors-origin",
@@ -181,12 +203,25 @@ pub(crate) struct RelaySettings {
     pub(crate) startup_grace: Duration,
     pub(crate) data_dir: PathBuf,
     pub(crate) trusted: Trusted,
+    login_token_life: Duration,
+    login_idle: Duration,
+    login_interval: Duration,
     tls: Option<Arc<ServerConfig>>,
     asks_agents_for_certificate: bool,
     tuning: Tuning,
 }
 
 impl RelaySettings {
+    /// How devices log in, with tokens of this key.
+    pub(crate) fn login(&self, key: Arc<SigningKey>) -> LoginConfig {
+        LoginConfig {
+            token_life: self.login_token_life,
+            idle: self.login_idle,
+            interval: self.login_interval,
+            ..LoginConfig::new(key)
+        }
+    }
+
     /// The relay's own config, around whoever says who is asking.
     pub(crate) fn config(&self, verifier: Arc<Verifier>) -> c2l_relay::Config {
         let tuning = &self.tuning;
@@ -245,11 +280,22 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         is_port_reused: values.switch("reuse-port"),
         startup_grace: values.get("startup-grace", parse::duration),
         trusted: issuers::read(values),
+        login_token_life: values.get("login-token-ttl", token_life),
+        login_idle: values.get("login-idle", parse::limit),
+        login_interval: values.get("login-interval", parse::limit),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
         tuning: tuning(values),
         data_dir: data_dir?, // last, so that everything above has been read
     })
+}
+
+/// A token that a device gets is no key: it lives hours at most, and long enough to be refreshed.
+fn token_life(text: &str) -> parse::Parsed<Duration> {
+    match parse::limit(text)? {
+        life if (1..=86_400).contains(&life.as_secs()) => Ok(life),
+        _ => Err(format!("{text:?} is not between 1s and 1d")),
+    }
 }
 
 fn tuning(values: &mut Values) -> Tuning {
@@ -298,8 +344,6 @@ fn tunnel(values: &mut Values) -> Limits {
 
 #[cfg(test)]
 mod tests {
-    use c2l_auth::SigningKey;
-
     use super::*;
 
     #[test]
@@ -314,6 +358,9 @@ mod tests {
         values.check().unwrap();
         let own = SigningKey::ephemeral().unwrap().issuer();
         let verifier = Arc::new(Verifier::new(vec![own]).unwrap());
+        let key = Arc::new(SigningKey::ephemeral().unwrap());
+        let login = format!("{:#?}", settings.login(Arc::clone(&key)));
+        assert_eq!(login, format!("{:#?}", LoginConfig::new(key)));
         let config = settings.config(verifier.clone());
         let expected = c2l_relay::Config {
             build: config.build.clone(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use c2l_auth::{Algorithm, Issuer, Key, Kind, SigningKey, Verifier};
-use c2l_relay::measured::Doorkeeper;
+use c2l_relay::{Accounts, measured::Doorkeeper};
 use c2l_testkit::{
     provider::{AUDIENCE, ProviderKey, claims_of},
     tokens,
@@ -33,7 +33,7 @@ fn main() {
 fn first(bencher: divan::Bencher<'_, '_>, algorithm: &str) {
     let token = STAND.token(algorithm);
     bencher
-        .with_inputs(|| Doorkeeper::new(Arc::clone(&STAND.verifier)))
+        .with_inputs(|| STAND.doorkeeper())
         .bench_refs(|doorkeeper| ask(doorkeeper, token));
 }
 
@@ -41,7 +41,7 @@ fn first(bencher: divan::Bencher<'_, '_>, algorithm: &str) {
 #[divan::bench(args = ALGORITHMS)]
 fn again(bencher: divan::Bencher<'_, '_>, algorithm: &str) {
     let token = STAND.token(algorithm);
-    let doorkeeper = Doorkeeper::new(Arc::clone(&STAND.verifier));
+    let doorkeeper = STAND.doorkeeper();
     ask(&doorkeeper, token);
     bencher.bench(|| ask(&doorkeeper, token));
 }
@@ -58,6 +58,7 @@ fn ask(doorkeeper: &Doorkeeper, token: &str) {
 /// Issuers of every sort, and a token of each.
 struct Stand {
     verifier: Arc<Verifier>,
+    accounts: Accounts,
     tokens: Vec<(&'static str, String)>,
 }
 
@@ -90,8 +91,13 @@ impl Stand {
         tokens.push(("EdDSA (own)", tokens::api("ada").signed_by(&own)));
         Self {
             verifier: Arc::new(verifier),
+            accounts: Accounts::in_memory().expect("memory"),
             tokens,
         }
+    }
+
+    fn doorkeeper(&self) -> Doorkeeper {
+        Doorkeeper::new(Arc::clone(&self.verifier), self.accounts.clone())
     }
 
     fn token(&self, algorithm: &str) -> &str {

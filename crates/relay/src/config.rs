@@ -10,7 +10,7 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use crate::{Handover, Provider, PublicPort};
+use crate::{Accounts, Handover, LoginConfig, Provider, PublicPort, control::ControlListener};
 
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Listeners {
     pub public: PublicPort,
     /// The operators' port: `/livez`, `/readyz`, `/metrics`. None of these is on the public one.
     pub ops: Option<TcpListener>,
+    /// The operator's door, on this machine alone: see [`crate::control`].
+    pub control: Option<ControlListener>,
 }
 
 /// What a relay is started with.
@@ -28,6 +30,10 @@ pub struct Config {
     pub verifier: Arc<Verifier>,
     /// Where the keys are of those of the verifier's issuers that publish them. Default none.
     pub providers: Vec<Provider>,
+    /// Where keys and revocations are kept. `None`, the default, keeps them in memory: they end with the relay.
+    pub accounts: Option<Accounts>,
+    /// How devices log in. `None`, the default, lets none ask.
+    pub login: Option<LoginConfig>,
     /// TLS of the public port; `None` serves clear text.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether an agent must show a certificate that the TLS settings accept, beside its token. Default false.
@@ -80,6 +86,8 @@ impl Config {
         Self {
             verifier,
             providers: Vec::new(),
+            accounts: None,
+            login: None,
             tls: None,
             asks_agents_for_certificate: false,
             build: env!("CARGO_PKG_VERSION").to_owned(),

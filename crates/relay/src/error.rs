@@ -20,6 +20,12 @@ pub enum Error {
     /// The descriptors of the gRPC services cannot be served.
     #[error("gRPC reflection cannot be set up")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// Keys and revocations cannot be read or kept.
+    #[error("the database of keys and revocations cannot be used")]
+    Store(#[source] c2l_store::StoreError),
+    /// There is no secret to hash keys with.
+    #[error("keys cannot be hashed")]
+    Pepper(#[source] c2l_auth::KeyError),
 }
 
 /// What a kind of failure is in HTTP and in gRPC, and when to come back, if that is said.

@@ -5,7 +5,7 @@
 //! 1. `gateway::listener` accepts the connection, with a limit on every wait of a stranger.
 //! 2. `gateway` gives the request its id; `headers::check` refuses what two programs could read differently.
 //! 3. `gateway::route` reads the path: whose credential, which device, which of the upstream's paths.
-//! 4. `gateway::identity` turns the credential into a caller (`providers` verifies it, with keys that are fetched where an
+//! 4. `identity` turns the credential into a caller (`providers` verifies tokens, with keys that are fetched where an
 //!    issuer publishes its own); `admission` lets them in, or not.
 //! 5. `registry` finds a live session of this very user. None: 503 at once, except in the first moments after another
 //!    relay has left its port to this one, when the agents are on their way.
@@ -22,12 +22,16 @@
 //! Invariant: this crate binds nothing, reads no environment and catches no signals; it never imports the agent. It reaches
 //! out to configured identity providers and to nobody else.
 
+pub mod audit;
 mod bridge;
 mod config;
+pub mod control;
 mod error;
 mod gateway;
 mod handover;
+mod identity;
 mod leaving;
+mod login;
 #[doc(hidden)] // for benches/ alone
 pub mod measured;
 mod metrics;
@@ -58,6 +62,8 @@ pub use crate::{
     config::{Config, Listeners},
     error::{Codes, Dialect, Error, codes},
     handover::Handover,
+    identity::Accounts,
+    login::LoginConfig,
     port::PublicPort,
     providers::{Provider, ProviderUrl, REFETCH_INTERVAL, Source, UrlError},
 };
@@ -65,10 +71,11 @@ use crate::{
     gateway::{
         admission::{Admission, Permit},
         grpc::Grpc,
-        identity::Identities,
         idleness::LONGEST,
         listener::Life,
     },
+    identity::Identities,
+    login::Logins,
     metrics::Metrics,
     phase::{Phase, Stage},
     port::OpenPort,
@@ -87,8 +94,9 @@ const CLOSING_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Relay {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) providers: Arc<Providers>,
-    pub(crate) identities: Identities,
+    pub(crate) identities: Arc<Identities>,
+    /// Devices that wait to be let in; `None` where none may ask.
+    pub(crate) logins: Option<Arc<Logins>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) request_ids: RequestIds,
     pub(crate) grpc: Grpc,
@@ -131,7 +139,8 @@ impl Relay {
 /// once.
 ///
 /// # Errors
-/// When a listener or the gRPC services cannot be set up, or the port cannot be taken over; a running relay does not fail.
+/// When a listener or the gRPC services cannot be set up, the accounts cannot be read, or the port cannot be taken over;
+/// a running relay does not fail.
 pub async fn run(
     config: Config,
     listeners: Listeners,
@@ -157,11 +166,18 @@ pub async fn run(
         &tracker,
         &closing,
     ));
-    let server = TunnelServer::new(&config, &providers, &registry, &metrics, &life);
-    let routes = tunnel::routes(&config, server, &registry, &health)?;
+    let accounts = match config.accounts.clone() {
+        Some(accounts) => accounts,
+        None => Accounts::in_memory()?,
+    };
+    let identities = Identities::load(providers, accounts).await;
+    let identities = identities.map_err(Error::Store)?;
+    tracker.spawn(identity::upkeep(Arc::clone(&identities), closing.clone()));
+    let server = TunnelServer::new(&config, &identities, &registry, &metrics, &life);
+    let routes = tunnel::routes(&config, server, &identities, &registry, &health)?;
     let relay = Arc::new(Relay {
-        identities: Identities::new(Arc::clone(&providers)),
-        providers,
+        identities,
+        logins: config.login.clone().map(Logins::new).map(Arc::new),
         admission: Admission::new(config.max_requests_per_user, MAX_REQUESTS),
         request_ids: RequestIds::new(),
         grpc: Grpc::new(routes),
@@ -172,6 +188,10 @@ pub async fn run(
         agents_due: OnceLock::new(),
     });
     let address = listeners.public.local_addr().map_err(Error::Listener)?;
+    #[cfg(unix)]
+    if let Some(listener) = listeners.control {
+        tracker.spawn(control::accept(Arc::clone(&relay), listener));
+    }
     if let Some(listener) = listeners.ops {
         let ops = ops::accept(
             Arc::clone(&relay),

@@ -4,25 +4,22 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{UserId, Verifier};
+use c2l_auth::{Kind, UserId, Verifier};
 use c2l_tunnel::Fault;
 use http::HeaderMap;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{gateway::identity::Identities, metrics::Metrics, providers::Providers};
+use crate::{Accounts, identity::Identities, providers::Providers};
 
 /// What the gateway asks who is calling; it remembers nobody yet.
 #[derive(Debug)]
 pub struct Doorkeeper(Identities);
 
 impl Doorkeeper {
-    /// One that fetches no keys.
+    /// One that fetches no keys, and has read nothing of what `accounts` keeps.
     #[must_use]
-    pub fn new(verifier: Arc<Verifier>) -> Self {
-        let (metrics, tracker) = (Arc::new(Metrics::default()), TaskTracker::new());
-        let closing = CancellationToken::new();
-        let providers = Providers::start(verifier, &[], &metrics, &tracker, &closing);
-        Self(Identities::new(Arc::new(providers)))
+    pub fn new(verifier: Arc<Verifier>, accounts: Accounts) -> Self {
+        let providers = Arc::new(Providers::unasked(verifier));
+        Self(Identities::new(providers, accounts))
     }
 
     /// Whose credential it is.
@@ -30,7 +27,11 @@ impl Doorkeeper {
     /// # Errors
     /// Those of the gateway.
     pub async fn user(&self, credential: &str) -> Result<UserId, Fault> {
-        let caller = self.0.caller(Some(credential), &HeaderMap::new()).await?;
-        Ok(caller.user)
+        let fields = HeaderMap::new();
+        let caller = self
+            .0
+            .caller(Some(credential), &fields, &[Kind::Api])
+            .await?;
+        Ok(caller.user.clone())
     }
 }

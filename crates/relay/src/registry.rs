@@ -16,6 +16,8 @@ use c2l_auth::{DeviceName, UserId};
 use c2l_tunnel::{CloseReason, Fault, Kind, Link, Origin, Phase, RequestHead, StreamHandle};
 use tokio::sync::watch;
 
+use crate::identity::Caller;
+
 /// One connected device.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -23,12 +25,30 @@ pub(crate) struct Session {
     pub(crate) device: DeviceName,
     pub(crate) id: String,
     pub(crate) build: String,
+    /// Whether the agent keeps a caller to the models that their credential is limited to.
+    pub(crate) enforces_models: bool,
     pub(crate) connected_at: SystemTime,
     pub(crate) link: Link,
+    /// Whose credential it was opened or last renewed with.
+    caller: Mutex<Arc<Caller>>,
     generation: u64,
 }
 
 impl Session {
+    /// With what it goes on from here.
+    pub(crate) fn goes_on_with(&self, caller: &Arc<Caller>) {
+        *self.lock_caller() = Arc::clone(caller);
+    }
+
+    /// With what it goes on.
+    pub(crate) fn caller(&self) -> Arc<Caller> {
+        Arc::clone(&self.lock_caller())
+    }
+
+    fn lock_caller(&self) -> MutexGuard<'_, Arc<Caller>> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens a stream for this user, and for no other.
     ///
     /// # Errors
@@ -53,10 +73,11 @@ impl Session {
 /// What a new session is registered with.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    pub(crate) user: UserId,
+    pub(crate) caller: Arc<Caller>,
     pub(crate) device: DeviceName,
     pub(crate) id: String,
     pub(crate) build: String,
+    pub(crate) enforces_models: bool,
     pub(crate) link: Link,
 }
 
@@ -90,19 +111,23 @@ impl Registry {
     /// When this user has as many devices connected as a user may.
     pub(crate) fn register(&self, registration: Registration) -> Result<Arc<Session>, Fault> {
         let Registration {
-            user,
+            caller,
             device,
             id,
             build,
+            enforces_models,
             link,
         } = registration;
+        let user = caller.user.clone();
         let session = Arc::new(Session {
             user: user.clone(),
             device,
             id,
             build,
+            enforces_models,
             connected_at: SystemTime::now(),
             link,
+            caller: Mutex::new(caller),
             generation: self.generations.fetch_add(1, Ordering::Relaxed),
         });
         let replaced = {
@@ -190,6 +215,16 @@ impl Registry {
         let sessions = self.lock();
         let own = sessions.get(user).map(Vec::as_slice).unwrap_or_default();
         own.iter().rev().cloned().collect()
+    }
+
+    /// Closes those of this user's sessions that may not go on. Each would end by itself; no request reaches it even
+    /// until then.
+    pub(crate) fn close_revoked(&self, user: &UserId, may_go_on: impl Fn(&Session) -> bool) {
+        let mut ended = self.sessions_of(user);
+        ended.retain(|session| !may_go_on(session));
+        for session in ended {
+            session.link.close(CloseReason::Revoked);
+        }
     }
 
     /// Every session, for shutdown.

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     error::to_status,
     gateway::{admission::Admission, listener::Life},
-    providers::Providers,
+    identity::{Caller, Identities, Standing},
     registry::{Registry, is_draining},
 };
 
@@ -33,16 +33,16 @@ const MAX_WATCHES: usize = 4096;
 /// The read-only status service.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusServer {
-    providers: Arc<Providers>,
+    identities: Arc<Identities>,
     registry: Arc<Registry>,
     watches: Arc<Admission>,
     life: Life,
 }
 
 impl StatusServer {
-    pub(crate) fn new(providers: Arc<Providers>, registry: Arc<Registry>, life: &Life) -> Self {
+    pub(crate) fn new(identities: Arc<Identities>, registry: Arc<Registry>, life: &Life) -> Self {
         Self {
-            providers,
+            identities,
             registry,
             // Apart from the requests: a watch is nothing that a relay waits for when it leaves.
             watches: Admission::new(MAX_WATCHES_PER_USER, MAX_WATCHES),
@@ -50,17 +50,17 @@ impl StatusServer {
         }
     }
 
-    async fn caller(&self, metadata: &MetadataMap) -> Result<Grant, Status> {
-        verify(&self.providers, metadata, Kind::Api).await
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Arc<Caller>, Status> {
+        identify(&self.identities, metadata, Kind::Api).await
     }
 }
 
-/// The grant behind `authorization: Bearer …` in the metadata of a call.
-pub(crate) async fn verify(
-    providers: &Providers,
+/// Who sent `authorization: Bearer …` in the metadata of a call.
+pub(crate) async fn identify(
+    identities: &Identities,
     metadata: &MetadataMap,
     kind: Kind,
-) -> Result<Grant, Status> {
+) -> Result<Arc<Caller>, Status> {
     let mut values = metadata.get_all("authorization").iter();
     let value = values.next().ok_or_else(|| {
         Status::unauthenticated("no credential: send `authorization: Bearer <token>`")
@@ -75,8 +75,8 @@ pub(crate) async fn verify(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .ok_or_else(|| Status::unauthenticated("`authorization` does not hold a bearer token"))?;
-    let verified = providers.verify(token, kind).await;
-    verified.map_err(|fault| to_status(&fault))
+    let identified = identities.identify(token, &[kind]).await;
+    identified.map_err(|refusal| to_status(&refusal.into()))
 }
 
 /// Who a grant belongs to.
@@ -111,7 +111,7 @@ pub(crate) fn devices(registry: &Registry, user: &UserId) -> Vec<Device> {
         .collect()
 }
 
-fn unix_seconds(time: SystemTime) -> i64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
@@ -122,16 +122,16 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WhoAmIRequest>,
     ) -> Result<Response<WhoAmIResponse>, Status> {
-        let grant = self.caller(request.metadata()).await?;
-        Ok(Response::new(who_am_i(&grant)))
+        let caller = self.caller(request.metadata()).await?;
+        Ok(Response::new(who_am_i(&caller.grant)))
     }
 
     async fn list_devices(
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let grant = self.caller(request.metadata()).await?;
-        let devices = devices(&self.registry, &grant.user);
+        let caller = self.caller(request.metadata()).await?;
+        let devices = devices(&self.registry, &caller.user);
         Ok(Response::new(ListDevicesResponse { devices }))
     }
 
@@ -141,14 +141,15 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WatchDevicesRequest>,
     ) -> Result<Response<Watch>, Status> {
-        let grant = self.caller(request.metadata()).await?;
-        let permit = self.watches.admit(&grant.user);
+        let caller = self.caller(request.metadata()).await?;
+        let permit = self.watches.admit(&caller.user);
         let permit = permit.map_err(|fault| to_status(&fault))?;
         let (sender, receiver) = mpsc::channel(1);
         let registry = Arc::clone(&self.registry);
         let stage = self.life.stage.clone();
+        let standing = Standing::new(&self.identities, caller);
         self.life.tracker.spawn(async move {
-            let watching = watch(&registry, &grant, sender);
+            let watching = watch(&registry, standing, sender);
             tokio::select! {
                 () = watching => {}
                 () = stage.left() => {}
@@ -160,13 +161,15 @@ impl StatusService for StatusServer {
 }
 
 /// Sends the list whenever which devices there are has changed. Slow readers see the newest list, not every one. Ends
-/// when the reader leaves or the credential runs out.
+/// when the reader leaves, or the credential runs out or is revoked.
 async fn watch(
     registry: &Registry,
-    grant: &Grant,
+    mut standing: Standing,
     sender: mpsc::Sender<Result<WatchDevicesResponse, Status>>,
 ) {
     let mut changes = registry.watch();
+    let caller = Arc::clone(standing.caller());
+    let grant = &caller.grant;
     // The same leeway as at the door.
     let left = (grant.expires_at + LEEWAY)
         .duration_since(SystemTime::now())
@@ -196,6 +199,10 @@ async fn watch(
             () = &mut expiry => {
                 // If nobody reads any more, nobody needs to know.
                 drop(sender.send(Err(Status::unauthenticated("the token has run out"))).await);
+                return;
+            }
+            error = standing.revoked() => {
+                drop(sender.send(Err(Status::unauthenticated(error.to_string()))).await);
                 return;
             }
         }

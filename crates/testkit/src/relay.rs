@@ -40,6 +40,13 @@ impl TestRelay {
         Self::start_on("127.0.0.1:0", Arc::new(ephemeral_key()), change).await
     }
 
+    /// A relay whose configuration needs the key that signs its tokens.
+    pub async fn start_with_key(change: impl FnOnce(&mut Config, Arc<SigningKey>)) -> Self {
+        let key = Arc::new(ephemeral_key());
+        let own = Arc::clone(&key);
+        Self::start_on("127.0.0.1:0", key, |config| change(config, own)).await
+    }
+
     /// A relay on a plain port whatever the transport of this run is, for tests that are about the port itself.
     /// `reason` is for the reader.
     ///
@@ -96,6 +103,7 @@ impl TestRelay {
         let listeners = Listeners {
             public: public.into(),
             ops: Some(ops),
+            control: None,
         };
         let until = shutdown.clone().cancelled_owned();
         let task = tokio::spawn(async move {

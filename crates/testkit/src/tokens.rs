@@ -61,6 +61,13 @@ impl Token {
         self
     }
 
+    /// The same, with these scopes.
+    #[must_use]
+    pub fn allowing(mut self, scopes: Scopes) -> Self {
+        self.request.scopes = scopes;
+        self
+    }
+
     /// The same, living so long.
     #[must_use]
     pub fn living(mut self, ttl: Duration) -> Self {

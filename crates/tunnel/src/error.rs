@@ -150,6 +150,8 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// True when the request can be sent again without doing anything twice.
     pub is_retry_safe: bool,
+    /// When a retry passes, where that is known better than by the kind. Does not cross the tunnel.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
@@ -160,6 +162,7 @@ impl Fault {
             origin,
             message: message.into(),
             is_retry_safe: false,
+            retry_after: None,
         }
     }
 
@@ -167,6 +170,13 @@ impl Fault {
     #[must_use]
     pub fn retry_safe(mut self) -> Self {
         self.is_retry_safe = true;
+        self
+    }
+
+    /// The same, with the time after which a retry passes.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
@@ -253,6 +263,9 @@ pub enum CloseReason {
     /// The token ran out, and no fresh one came.
     #[error("the token has run out")]
     TokenExpired,
+    /// The token was revoked, or the device removed.
+    #[error("the token was revoked, or this device was removed")]
+    Revoked,
     /// The grace after a go-away is over, or nothing was left to do.
     #[error("drained")]
     Drained,

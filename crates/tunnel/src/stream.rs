@@ -389,6 +389,11 @@ pub(crate) fn fault_of_close(reason: &CloseReason, was_sent: bool) -> Fault {
             Origin::Agent,
             "the agent's token has run out",
         ),
+        CloseReason::Revoked => Fault::new(
+            Kind::AgentLost,
+            Origin::Agent,
+            "the agent's token was revoked",
+        ),
         CloseReason::Drained => Fault::new(
             Kind::Draining,
             Origin::Relay,

@@ -560,6 +560,7 @@ fn from_reset(reset: proto::Reset) -> Fault {
         origin,
         message: text(reset.message).into(),
         is_retry_safe: reset.is_retry_safe,
+        retry_after: None,
     }
 }
 

@@ -19,11 +19,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("c2l-proto", &[]),
     ("c2l-tunnel", &["c2l-proto"]),
     ("c2l-auth", &[]),
+    ("c2l-store", &["c2l-auth"]),
     ("c2l-bridge", &[]),
     ("c2l-models", &[]),
     (
         "c2l-relay",
-        &["c2l-auth", "c2l-bridge", "c2l-proto", "c2l-tunnel"],
+        &[
+            "c2l-auth",
+            "c2l-bridge",
+            "c2l-proto",
+            "c2l-store",
+            "c2l-tunnel",
+        ],
     ),
     (
         "c2l-agent", // a token is an opaque secret to it: no c2l-auth
@@ -38,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "c2l-demo",
             "c2l-proto",
             "c2l-relay",
+            "c2l-store",
             "c2l-tunnel",
         ],
     ),
@@ -49,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "c2l-demo",
             "c2l-proto",
             "c2l-relay",
+            "c2l-store",
             "c2l-tunnel",
         ],
     ),
@@ -69,6 +78,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["c2l-relay"]),
     ("async-nats", &["c2l-relay"]),
     ("jsonwebtoken", &["c2l-auth"]),
+    ("rusqlite", &["c2l-store"]),
 ];
 
 /// The tunnel is fed messages and time and answers with actions: it has no sockets, tasks or clock to reach for.

@@ -151,33 +151,16 @@ impl Dialer {
         path: &str,
         body: String,
     ) -> Result<Opened, DialError> {
-        let tasks = Tasks::new();
-        // What a caller's library offers: HTTP/1.1.
-        let stream = self.reach_securely(config, Way::WebSocket, &tasks).await?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(DialError::Call)?;
-        tasks.spawn(async move {
-            // How it ends is seen by whoever waits for the answer.
-            drop(connection.await);
-        });
-        let authority = config
-            .relay
-            .authority()
-            .map_or("", |authority| authority.as_str());
         let mut bearer = header::HeaderValue::from_str(&format!("Bearer {api_token}"))
             .map_err(|_| DialError::Name)?;
         bearer.set_sensitive(true);
         let request = Request::post(path)
-            .header(header::HOST, authority)
             .header(header::AUTHORIZATION, bearer)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| DialError::Name)?;
+            .header(header::CONTENT_TYPE, "application/json");
+        let tasks = Tasks::new();
+        let mut sender = self.caller(config, &tasks).await?;
         let asked = Instant::now();
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(DialError::Call)?;
+        let answer = sent(&mut sender, config, request, body).await?;
         let status = answer.status();
         let said = beginning(answer).await?;
         let first_piece = asked.elapsed();
@@ -187,6 +170,62 @@ impl Dialer {
             said,
         })
     }
+}
+
+impl Dialer {
+    /// Sends a form to the relay itself and reads the whole answer, a short one.
+    pub(crate) async fn post_form(
+        &self,
+        config: &Config,
+        path: &str,
+        form: String,
+    ) -> Result<http::Response<Bytes>, DialError> {
+        let tasks = Tasks::new();
+        let mut sender = self.caller(config, &tasks).await?;
+        let request = Request::post(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = sent(&mut sender, config, request, form).await?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+        // Too long, or broken off: either way no answer of the relay's.
+        let body = body.map_err(|_| DialError::Blocked {
+            status: head.status,
+            said: String::new(),
+        })?;
+        Ok(http::Response::from_parts(head, body.to_bytes()))
+    }
+
+    /// A connection as a caller's library opens one, in HTTP/1.1.
+    async fn caller(
+        &self,
+        config: &Config,
+        tasks: &Tasks,
+    ) -> Result<http1::SendRequest<Full<Bytes>>, DialError> {
+        let stream = self.reach_securely(config, Way::WebSocket, tasks).await?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(DialError::Call)?;
+        tasks.spawn(async move {
+            // How it ends is seen by whoever waits for the answer.
+            drop(connection.await);
+        });
+        Ok(sender)
+    }
+}
+
+async fn sent(
+    sender: &mut http1::SendRequest<Full<Bytes>>,
+    config: &Config,
+    request: http::request::Builder,
+    body: String,
+) -> Result<http::Response<Incoming>, DialError> {
+    let authority = config.relay.authority();
+    let host = authority.map_or("", |authority| authority.as_str());
+    let request = request
+        .header(header::HOST, host)
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| DialError::Name)?;
+    sender.send_request(request).await.map_err(DialError::Call)
 }
 
 /// The first piece of a good answer, all of another.

@@ -41,7 +41,7 @@ fn load_says_when_there_is_no_key() {
         matches!(&error, KeyError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     );
     assert!(
-        error.to_string().starts_with("cannot read the signing key"),
+        error.to_string().starts_with("cannot read the secret file"),
         "{error}"
     );
     assert!(

@@ -1,5 +1,6 @@
 //! Tests of the whole crate through its public face, named by the cases that they show.
 
+mod api_keys;
 mod claims;
 mod configuration;
 mod jwks;

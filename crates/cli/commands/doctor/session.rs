@@ -1,6 +1,6 @@
 //! The session itself, and one request through the whole loop.
 //!
-//! Invariant: the sessions are of a device of their own, so that no other one is replaced.
+//! Invariant: the sessions are of a device of their own, or of one that no agent uses now, so that no other one is replaced.
 
 use c2l_agent::{
     Way,

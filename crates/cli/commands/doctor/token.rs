@@ -56,6 +56,7 @@ pub(super) fn check(claimed: Option<&Claimed>, origin: &TokenOrigin, now: System
     };
     let shared = match origin {
         TokenOrigin::File(path) => files::warning_if_shared(path),
+        TokenOrigin::Login(login) => files::warning_if_shared(&login.place.file),
         TokenOrigin::Text(_) | TokenOrigin::Command(_) => None,
     };
     match shared {

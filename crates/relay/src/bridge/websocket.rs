@@ -34,7 +34,10 @@ pub(crate) struct Verified(());
 pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verified, Fault> {
     crate::gateway::headers::check(head)?;
     let token = credential::find(None, &head.headers)?;
-    relay.providers.verify(&token, TokenKind::Agent).await?;
+    relay
+        .identities
+        .identify(&token, &[TokenKind::Agent])
+        .await?;
     Ok(Verified(()))
 }
 

@@ -1,6 +1,7 @@
 //! The bodies that leave the public port, as one type.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -27,8 +28,11 @@ pub(crate) enum GatewayBody {
 
 impl GatewayBody {
     /// A body of this text.
-    pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self::Whole(Some(Bytes::from(text.into())))
+    pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Whole(Some(match text.into() {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        }))
     }
 
     /// No body.

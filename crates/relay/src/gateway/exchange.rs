@@ -20,8 +20,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
-    error::Dialect,
+    error::{Dialect, unauthenticated},
     gateway::{admission::Permit, headers, record::Record, tear::Tear},
+    identity::Standing,
 };
 
 /// How long the error record of a torn answer has to leave before the connection is cut behind it.
@@ -44,6 +45,7 @@ pub(crate) struct Exchange {
     upload: Upload,
     max_body_bytes: u64,
     record: Record,
+    standing: Standing,
     _permit: Permit,
 }
 
@@ -64,6 +66,7 @@ impl Exchange {
         is_held: bool,
         max_body_bytes: Option<u64>,
         record: Record,
+        standing: Standing,
         permit: Permit,
     ) -> Self {
         let upload = match body {
@@ -79,6 +82,7 @@ impl Exchange {
             upload,
             max_body_bytes: max_body_bytes.unwrap_or(u64::MAX),
             record,
+            standing,
             _permit: permit,
         }
     }
@@ -102,6 +106,7 @@ impl Exchange {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHead>, Fault>> {
+        self.check_standing(cx)?;
         loop {
             if let Poll::Ready(Err(fault)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(fault));
@@ -169,6 +174,18 @@ impl Exchange {
                     return Poll::Ready(Err(self.give_up(fault)));
                 }
             }
+        }
+    }
+
+    /// Ends the exchange when the caller's credential was revoked. Its running out in the middle ends nothing.
+    fn check_standing(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        match self.standing.poll_revoked(cx) {
+            Poll::Ready(error) => {
+                let mut fault = unauthenticated(error.to_string());
+                fault.is_retry_safe = false; // it has begun
+                Err(self.give_up(fault))
+            }
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -251,6 +268,7 @@ impl AnswerBody {
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        self.exchange.check_standing(cx)?;
         // The upload goes on beside the answer; its failure is the exchange's.
         if let Poll::Ready(Err(fault)) = self.exchange.poll_upload(cx) {
             return Poll::Ready(Err(fault));

@@ -10,12 +10,11 @@ pub(crate) mod credential;
 mod exchange;
 pub(crate) mod grpc;
 pub(crate) mod headers;
-pub(crate) mod identity;
 pub(crate) mod idleness;
 pub(crate) mod listener;
 mod proxy;
 mod record;
-mod rest;
+pub(crate) mod rest;
 mod route;
 mod stall;
 mod tear;
@@ -43,6 +42,7 @@ use crate::{
         record::Record,
         route::{Place, Route},
     },
+    login,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -118,7 +118,7 @@ async fn dispatch(
         route::redact(head.uri.path()),
         Arc::clone(&relay.metrics),
     ));
-    let mut response = match answer(relay, head, body, &cors, &mut record).await {
+    let mut response = match answer(relay, head, body, &cors, &mut record, &request_id).await {
         Ok(response) => response,
         Err(fault) => {
             let mut response = refusal(&fault, dialect, &request_id, challenge);
@@ -145,6 +145,7 @@ async fn answer(
     body: Incoming,
     cors: &cors::Grant,
     record: &mut Option<Record>,
+    request_id: &str,
 ) -> Result<Response<GatewayBody>, Fault> {
     if relay.config.has_panic_hook && head.headers.contains_key(PANIC_HOOK) {
         panic!("the test hook asked for it");
@@ -159,7 +160,8 @@ async fn answer(
         match route.place {
             Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
             Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
-            Place::Rest => rest::answer(relay, &route, &head).await,
+            Place::Rest => rest::answer(relay, &route, &head, body, request_id).await,
+            Place::Login => login::web::page(relay, &route.path, &head, body, request_id).await,
             Place::Page => rest::page(&head),
         }
     }

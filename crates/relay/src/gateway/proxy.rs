@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{DeviceName, Scope, UserId};
+use c2l_auth::{DeviceName, Kind as TokenKind, Scope, UserId};
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, Scopes};
 use http::{HeaderMap, HeaderValue, Response, header, request};
 use http_body::Body as _;
@@ -16,10 +16,10 @@ use crate::{
         body::GatewayBody,
         exchange::{AnswerBody, Exchange},
         headers::{self, X_C2L_DEVICE},
-        identity::Caller,
         record::Record,
         route::{Place, Route, scope_for, unknown_device},
     },
+    identity::{Caller, Standing},
     registry::Session,
 };
 
@@ -37,7 +37,11 @@ pub(crate) async fn forward(
 ) -> Result<Response<GatewayBody>, Fault> {
     let caller = relay
         .identities
-        .caller(route.credential.as_deref(), &head.headers)
+        .caller(
+            route.credential.as_deref(),
+            &head.headers,
+            &[TokenKind::Api],
+        )
         .await?;
     note(slot, |record| {
         record.user = caller.user.log_id().to_string()
@@ -47,6 +51,9 @@ pub(crate) async fn forward(
     let device = bound_device(&caller, device(&route, &head.headers)?)?;
     let session = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device = session.device.to_string());
+    if !caller.models.is_empty() && !session.enforces_models {
+        return Err(models_unenforced());
+    }
 
     let dialect = Dialect::of_path(&route.path);
     let method = head.method.clone();
@@ -62,7 +69,8 @@ pub(crate) async fn forward(
         ));
     };
     let limit = relay.config.max_body_bytes;
-    let exchange = Exchange::new(stream, body, is_held, limit, record, permit);
+    let standing = Standing::new(&relay.identities, caller);
+    let exchange = Exchange::new(stream, body, is_held, limit, record, standing, permit);
     let (head, exchange) = match exchange.answer().await {
         Ok(answered) => answered,
         Err((fault, record)) => {
@@ -111,6 +119,13 @@ fn note(slot: &mut Option<Record>, write: impl FnOnce(&mut Record)) {
     if let Some(record) = slot {
         write(record);
     }
+}
+
+/// Only the agent can keep a caller to some models: it alone knows which one a request means.
+fn models_unenforced() -> Fault {
+    let message =
+        "this key is limited to some models, and the agent is too old to keep to that; update it";
+    Fault::new(Kind::Forbidden, Origin::Agent, message).retry_safe()
 }
 
 /// A credential that is bound to a device reaches that one alone; any other does not exist for it.
@@ -193,6 +208,6 @@ fn request_head(
             infer: caller.grant.scopes.contains(Scope::Infer),
             manage: caller.grant.scopes.contains(Scope::Manage),
         },
-        models: Vec::new(),
+        models: caller.models.to_vec(),
     })
 }

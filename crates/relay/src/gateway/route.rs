@@ -33,6 +33,8 @@ pub(crate) enum Place {
     Rest,
     /// The relay's own page.
     Page,
+    /// The page on which devices are let in, `/login`, and its style.
+    Login,
 }
 
 impl Route {
@@ -75,6 +77,7 @@ impl Route {
             "" if is_prefixed => Place::Upstream(with_query(&rest, target.query())?),
             "" => Place::Page,
             "relay" if !is_prefixed => Place::Rest,
+            "login" if !is_prefixed => Place::Login,
             _ => return Err(unknown()),
         };
         Ok(Self {

@@ -100,19 +100,27 @@ impl Providers {
         Self { verifier, doors }
     }
 
+    /// Ones of whom nobody is ever asked: a token counts when the verifier has its key already.
+    pub(crate) fn unasked(verifier: Arc<Verifier>) -> Self {
+        Self {
+            verifier,
+            doors: HashMap::new(),
+        }
+    }
+
     /// What `credential` allows now, if it is a good one of this kind. Waits, for some seconds at most, when its issuer's
     /// keys may have to be fetched for it.
     ///
     /// # Errors
-    /// `Unauthenticated`; or `IssuerUnreachable` when a key is missing and the issuer cannot be asked for it.
-    pub(crate) async fn verify(&self, credential: &str, kind: Kind) -> Result<Grant, Fault> {
-        match self.verify_now(credential, kind) {
+    /// What is wrong with it; or that a key is missing and the issuer cannot be asked for it.
+    pub(crate) async fn verify(&self, credential: &str, kinds: &[Kind]) -> Result<Grant, Refusal> {
+        match self.verify_now(credential, kinds) {
             Ok(grant) => Ok(grant),
             Err(error) => match self.door(error) {
                 Some(door) if door.refetched().await => self
-                    .verify_now(credential, kind)
-                    .map_err(|error| self.fault(error)),
-                _ => Err(self.fault(error)),
+                    .verify_now(credential, kinds)
+                    .map_err(|error| self.refusal(error)),
+                _ => Err(self.refusal(error)),
             },
         }
     }
@@ -122,21 +130,43 @@ impl Providers {
         self.verifier.key_removals()
     }
 
-    fn verify_now(&self, credential: &str, kind: Kind) -> Result<Grant, AuthError> {
-        self.verifier.verify(credential, kind, SystemTime::now())
+    fn verify_now(&self, credential: &str, kinds: &[Kind]) -> Result<Grant, AuthError> {
+        self.verifier
+            .verify_any(credential, kinds, SystemTime::now())
     }
 
     fn door(&self, error: AuthError) -> Option<&Door> {
         self.doors.get(&error.wants_keys_of()?)
     }
 
-    fn fault(&self, error: AuthError) -> Fault {
+    fn refusal(&self, error: AuthError) -> Refusal {
         let is_away = self.door(error).is_some_and(|door| !door.is_reachable());
         if is_away || matches!(error, AuthError::KeysNotFetched(_)) {
-            let message = "the keys of the token's issuer cannot be fetched now; try again";
-            let kind = c2l_tunnel::Kind::IssuerUnreachable;
-            return Fault::new(kind, Origin::Relay, message).retry_safe();
+            return Refusal::IssuerUnreachable;
         }
-        unauthenticated(error.to_string())
+        Refusal::Credential(error)
+    }
+}
+
+/// Why a credential is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is something wrong with it.
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    /// Nobody can say, for now.
+    #[error("the keys of the token's issuer cannot be fetched now; try again")]
+    IssuerUnreachable,
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Credential(error) => unauthenticated(error.to_string()),
+            Refusal::IssuerUnreachable => {
+                let kind = c2l_tunnel::Kind::IssuerUnreachable;
+                Self::new(kind, Origin::Relay, refusal.to_string()).retry_safe()
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use tonic::service::Routes;
 
 use crate::{
     Config, Error,
+    identity::Identities,
     registry::Registry,
     status::StatusServer,
     tunnel::{health::Health, service::TunnelServer},
@@ -29,14 +30,11 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 pub(crate) fn routes(
     config: &Config,
     server: TunnelServer,
+    identities: &Arc<Identities>,
     registry: &Arc<Registry>,
     health: &Health,
 ) -> Result<Routes, Error> {
-    let status = StatusServer::new(
-        Arc::clone(server.providers()),
-        Arc::clone(registry),
-        server.life(),
-    );
+    let status = StatusServer::new(Arc::clone(identities), Arc::clone(registry), server.life());
     let max_bytes = config.tunnel.max_message_bytes as usize;
     let tunnel = TunnelServiceServer::new(server)
         .max_decoding_message_size(max_bytes)

@@ -10,10 +10,10 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     Config,
     gateway::listener::{Life, Peer},
+    identity::Identities,
     metrics::Metrics,
-    providers::Providers,
     registry::Registry,
-    status::verify,
+    status::identify,
     tunnel::session::{Outbound, Terms, start},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct TunnelServer {
 impl TunnelServer {
     pub(crate) fn new(
         config: &Config,
-        providers: &Arc<Providers>,
+        identities: &Arc<Identities>,
         registry: &Arc<Registry>,
         metrics: &Arc<Metrics>,
         life: &Life,
@@ -37,16 +37,12 @@ impl TunnelServer {
             terms: Arc::new(Terms {
                 settings: Terms::settings(config),
                 build: config.build.clone(),
-                providers: Arc::clone(providers),
+                identities: Arc::clone(identities),
                 registry: Arc::clone(registry),
                 metrics: Arc::clone(metrics),
                 life: life.clone(),
             }),
         }
-    }
-
-    pub(crate) fn providers(&self) -> &Arc<Providers> {
-        &self.terms.providers
     }
 
     pub(crate) fn life(&self) -> &Life {
@@ -62,7 +58,7 @@ impl TunnelService for TunnelServer {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Outbound>, Status> {
-        let grant = verify(&self.terms.providers, request.metadata(), Kind::Agent).await?;
+        let caller = identify(&self.terms.identities, request.metadata(), Kind::Agent).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
@@ -76,7 +72,7 @@ impl TunnelService for TunnelServer {
         }
         Ok(Response::new(start(
             &self.terms,
-            grant,
+            caller,
             request.into_inner(),
             pulse,
         )))

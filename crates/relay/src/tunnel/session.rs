@@ -27,8 +27,9 @@ use crate::{
     Config,
     error::to_status,
     gateway::listener::Life,
+    identity::{Caller, Identities, Standing},
     metrics::Metrics,
-    providers::Providers,
+    providers::Refusal,
     registry::{Registration, Registry, Session},
 };
 
@@ -40,7 +41,7 @@ const RENEWAL_LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Terms {
     pub(crate) settings: Settings,
     pub(crate) build: String,
-    pub(crate) providers: Arc<Providers>,
+    pub(crate) identities: Arc<Identities>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) life: Life,
@@ -64,19 +65,19 @@ impl Terms {
 /// Starts a session; its task is the tracker's. What is returned is what the agent receives.
 pub(crate) fn start(
     terms: &Arc<Terms>,
-    grant: Grant,
+    caller: Arc<Caller>,
     inbound: Streaming<AgentMessage>,
     pulse: Pulse,
 ) -> Outbound {
     let link = Link::new(&terms.settings, now());
     let (ended, end) = tokio::sync::oneshot::channel();
-    let user = grant.user.log_id().to_string();
+    let user = caller.user.log_id().to_string();
     let driver = Driver {
         terms: Arc::clone(terms),
         link: link.clone(),
         inbound,
         pulse,
-        grant,
+        standing: Standing::new(&terms.identities, caller),
         session: None,
         renewal_told_at: None,
         renewal: None,
@@ -106,7 +107,7 @@ struct Driver {
     link: Link,
     inbound: Streaming<AgentMessage>,
     pulse: Pulse,
-    grant: Grant,
+    standing: Standing,
     session: Option<Arc<Session>>,
     renewal_told_at: Option<Instant>,
     /// The fresh token that is being verified, the newest if there were several.
@@ -114,7 +115,7 @@ struct Driver {
 }
 
 /// Verifying may wait for keys of the token's issuer; the session goes on meanwhile.
-type Renewal = Pin<Box<dyn Future<Output = Result<Grant, Fault>> + Send>>;
+type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Caller>, Refusal>> + Send>>;
 
 /// What the driver was woken by.
 enum Event {
@@ -123,7 +124,8 @@ enum Event {
     InboundEnded,
     SessionClosed,
     TokenExpired,
-    Renewed(Result<Grant, Fault>),
+    Renewed(Result<Arc<Caller>, Refusal>),
+    Revoked,
     RelayClosing,
 }
 
@@ -131,7 +133,7 @@ impl Driver {
     /// Runs to the end; returns the status for the agent.
     async fn run(mut self) -> Status {
         let mut timer = Box::pin(sleep_until(Instant::now()));
-        let mut expiry = Box::pin(sleep_until(expiry_of(&self.grant)));
+        let mut expiry = Box::pin(sleep_until(expiry_of(self.grant())));
         let status = loop {
             match self.next(&mut timer, &mut expiry).await {
                 Event::Message(message) => {
@@ -149,6 +151,7 @@ impl Driver {
                 }
                 Event::InboundEnded => self.link.close(CloseReason::ConnectionLost),
                 Event::TokenExpired => self.link.close(CloseReason::TokenExpired),
+                Event::Revoked => self.link.close(CloseReason::Revoked),
                 Event::RelayClosing => self.link.close(CloseReason::Drained),
                 Event::SessionClosed => break self.status_of_close(),
             }
@@ -193,6 +196,7 @@ impl Driver {
             () = ticking => Event::SessionClosed,
             verified = renewed => Event::Renewed(verified),
             () = expiry => Event::TokenExpired,
+            _error = self.standing.revoked() => Event::Revoked,
             () = self.terms.life.closing.cancelled() => Event::RelayClosing,
         }
     }
@@ -232,21 +236,23 @@ impl Driver {
         }
         let device = DeviceName::parse(&hello.device_name)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if self
-            .grant
-            .device
-            .as_ref()
-            .is_some_and(|bound| *bound != device)
-        {
+        let caller = Arc::clone(self.standing.caller());
+        let bound = caller.grant.device.as_ref();
+        if bound.is_some_and(|bound| *bound != device) {
             return Err(Status::permission_denied(
                 "this token is for another device",
             ));
         }
+        self.standing.is_of_device(device.clone());
+        if !self.terms.identities.still_stands(&caller, Some(&device)) {
+            return Err(Status::unauthenticated(CloseReason::Revoked.to_string()));
+        }
         let id = session_id().map_err(|fault| to_status(&fault))?;
         let registration = Registration {
-            user: self.grant.user.clone(),
+            caller,
             device,
             id: id.clone(),
+            enforces_models: hello.enforces_models(),
             build: hello.build,
             link: self.link.clone(),
         };
@@ -278,25 +284,35 @@ impl Driver {
 
     /// Begins to verify a fresh token.
     fn renew(&mut self, token: String) {
-        let providers = Arc::clone(&self.terms.providers);
-        let verifying = async move { providers.verify(&token, TokenKind::Agent).await };
+        let identities = Arc::clone(&self.terms.identities);
+        let verifying = async move { identities.identify(&token, &[TokenKind::Agent]).await };
         self.renewal = Some(Box::pin(verifying));
     }
 
     /// Goes on with a fresh token of the same user. A bad one changes nothing: the present one still runs.
-    fn renewed(&mut self, verified: Result<Grant, Fault>, expiry: &mut Pin<Box<Sleep>>) {
-        match verified {
-            Ok(grant) if grant.user == self.grant.user && grant.device == self.grant.device => {
-                self.grant = grant;
-                expiry.as_mut().reset(expiry_of(&self.grant));
+    fn renewed(&mut self, identified: Result<Arc<Caller>, Refusal>, expiry: &mut Pin<Box<Sleep>>) {
+        match identified {
+            Ok(caller)
+                if caller.user == self.grant().user
+                    && caller.grant.device == self.grant().device =>
+            {
+                if let Some(session) = &self.session {
+                    session.goes_on_with(&caller);
+                }
+                self.standing.renew(caller);
+                expiry.as_mut().reset(expiry_of(self.grant()));
                 if self.is_worth_a_line() {
                     tracing::info!(holds = ?self.token_holds(), "token renewed");
                 }
                 self.link.answer_renewal(true, self.token_holds(), "");
             }
             Ok(_) => self.refuse_renewal("the fresh token is another user's or device's"),
-            Err(fault) => self.refuse_renewal(&fault.message),
+            Err(refusal) => self.refuse_renewal(&refusal.to_string()),
         }
+    }
+
+    fn grant(&self) -> &Grant {
+        &self.standing.caller().grant
     }
 
     fn refuse_renewal(&mut self, why: &str) {
@@ -318,7 +334,7 @@ impl Driver {
 
     /// Until the token runs out; once it has, what is left of the leeway.
     fn token_holds(&self) -> Duration {
-        let (now, end) = (SystemTime::now(), self.grant.expires_at);
+        let (now, end) = (SystemTime::now(), self.grant().expires_at);
         end.duration_since(now)
             .or_else(|_| (end + LEEWAY).duration_since(now))
             .unwrap_or_default()
@@ -333,7 +349,7 @@ impl Driver {
         match reason {
             CloseReason::Protocol(_) => Status::internal(message),
             CloseReason::Replaced => Status::aborted(message),
-            CloseReason::TokenExpired => Status::unauthenticated(message),
+            CloseReason::TokenExpired | CloseReason::Revoked => Status::unauthenticated(message),
             CloseReason::NoGreeting(_) => Status::deadline_exceeded(message),
             CloseReason::ConnectionLost
             | CloseReason::PeerSilent(_)

@@ -42,6 +42,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         origin,
         message: message.into(),
         is_retry_safe: safe,
+        retry_after: None,
     })
 }
 
