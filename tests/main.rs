@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod isolation;
 mod keys;
+mod limits;
 mod login;
 mod ops;
 mod overload;

@@ -1,6 +1,12 @@
 //! Promise: what operators need is on their own port, and no secret, prompt or answer is in anything they read.
 
 #[cfg(unix)]
+#[path = "ops/audit.rs"]
+mod audit;
+#[cfg(target_os = "linux")]
+#[path = "ops/cores.rs"]
+mod cores;
+#[cfg(unix)]
 #[path = "ops/dev.rs"]
 mod dev;
 #[path = "ops/faults.rs"]
@@ -8,6 +14,8 @@ mod faults;
 #[cfg(unix)]
 #[path = "ops/files.rs"]
 mod files;
+#[path = "ops/needles.rs"]
+mod needles;
 #[cfg(unix)]
 #[path = "ops/program.rs"]
 mod program;

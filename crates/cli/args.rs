@@ -11,7 +11,7 @@ use crate::{
     build_info,
     exit::EXIT_CODES,
     settings::{
-        Flags, Form, Reach, Setting, Table, agent, dev, doctor, general, login, relay, token,
+        Flags, Form, Reach, Setting, Table, agent, audit, dev, doctor, general, login, relay, token,
     },
 };
 
@@ -307,7 +307,7 @@ impl Takes for General {
 pub(crate) struct Relay;
 
 impl Takes for Relay {
-    const TABLES: &'static [&'static Table] = &[&general::DATA, &relay::TABLE];
+    const TABLES: &'static [&'static Table] = &[&general::DATA, &audit::TABLE, &relay::TABLE];
 }
 
 /// Of `c2l agent`.

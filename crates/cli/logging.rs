@@ -11,10 +11,13 @@ use std::{
     panic, thread,
 };
 
+use anyhow::Context as _;
+use c2l_relay::audit;
 use tracing::{Event, Subscriber, error};
 use tracing_subscriber::{
     Layer as _,
     field::RecordFields,
+    filter::{FilterExt as _, filter_fn},
     fmt::{
         FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{DefaultFields, Format, Json, JsonFields, Writer},
@@ -25,26 +28,47 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    audit_log::{self, AuditLog},
     screen::Screen,
     settings::general::{LogFormat, LogSettings},
 };
 
-/// Starts logging for the whole process, panics included. Call it once. Returns where it goes, for a status line beside it.
-pub(crate) fn start(
-    settings: LogSettings,
-) -> Result<Screen, tracing_subscriber::util::TryInitError> {
+/// What was started.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Where the log goes, for a status line beside it.
+    pub(crate) screen: Screen,
+    /// To be kept until the end, so that the last events are written, too.
+    pub(crate) audit: Option<AuditLog>,
+}
+
+/// Starts logging for the whole process, panics included. Call it once.
+///
+/// # Errors
+/// When it runs already, or the audit log cannot be opened.
+pub(crate) fn start(settings: LogSettings) -> anyhow::Result<Log> {
     let screen = Screen::stderr();
     let has_colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(settings, has_colour, screen.clone()).try_init()?;
+    let (layer, audit) = match &settings.audit {
+        Some(wanted) => {
+            let started = audit_log::start(wanted)
+                .with_context(|| format!("no audit log in {}", wanted.folder.display()))?;
+            (Some(started.0), Some(started.1))
+        }
+        None => (None, None),
+    };
+    subscriber(settings, has_colour, screen.clone())
+        .with(layer)
+        .try_init()?;
     panic::set_hook(Box::new(log_panic));
-    Ok(screen)
+    Ok(Log { screen, audit })
 }
 
 fn subscriber<W>(
     settings: LogSettings,
     has_colour: bool,
     writer: W,
-) -> impl Subscriber + Send + Sync + 'static
+) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync + 'static
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -61,9 +85,10 @@ where
             .with_writer(writer)
             .boxed(),
     };
-    tracing_subscriber::registry()
-        .with(settings.filter)
-        .with(layer)
+    // The audit log names users: only who asks for it by its name has it here as well.
+    let shows_audit = settings.shows_audit;
+    let others = filter_fn(move |of| shows_audit || of.target() != audit::TARGET);
+    tracing_subscriber::registry().with(layer.with_filter(settings.filter.and(others)))
 }
 
 /// Says where, and not what: the text of a panic may quote a value that was at hand, and values can be secrets. The
@@ -148,16 +173,21 @@ where
         let mut line = String::new();
         self.0
             .format_event(context, Writer::new(&mut line), event)?;
-        // The rest can stand only inside strings, where JSON spells it with four digits.
-        for c in line.trim_end_matches('\n').chars() {
-            if is_hostile(c) {
-                write!(writer, "\\u{:04x}", u32::from(c))?;
-            } else {
-                writer.write_char(c)?;
-            }
-        }
-        writeln!(writer)
+        writeln!(writer, "{}", escaped_json(line.trim_end_matches('\n')))
     }
+}
+
+/// JSON in one line. Of hostile characters it still has only such as stand inside strings, where four digits spell them.
+pub(crate) fn escaped_json(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len() + 1);
+    for c in line.chars() {
+        if is_hostile(c) {
+            plain.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -185,6 +215,8 @@ mod tests {
         let settings = LogSettings {
             format,
             filter: "info".parse().unwrap(),
+            shows_audit: format == LogFormat::Json,
+            audit: None,
         };
         let subscriber = subscriber(settings, has_colour, move || writer.clone());
         tracing::subscriber::with_default(subscriber, act);
@@ -213,6 +245,13 @@ mod tests {
             }
             assert!(text.contains("forged"), "{format:?}: {text:?}");
         }
+    }
+
+    #[test]
+    fn the_audit_log_is_in_the_ordinary_one_only_for_who_asks() {
+        let act = || tracing::info!(target: audit::TARGET, event = "said");
+        assert_eq!(logged(LogFormat::Text, false, act), "");
+        assert!(logged(LogFormat::Json, false, act).contains("said"));
     }
 
     #[test]

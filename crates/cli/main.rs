@@ -10,10 +10,12 @@
 //! 5. [`exit`] turns what went wrong into a sentence and a code.
 
 mod args;
+mod audit_log;
 mod build_info;
 mod certificate;
 mod commands;
 mod control;
+mod cores;
 mod device;
 mod exit;
 mod face;
@@ -40,7 +42,7 @@ use crate::{
         Agent, AgentCommand, Asked, Cli, Command, ConfigCommand, Dev, DeviceCommand, Doctor,
         KeyCommand, Relay, Shown, Takes, Token, TokenCommand, Typed, UserCommand,
     },
-    screen::Screen,
+    logging::Log,
     settings::{
         Environment, Flags, Mistakes, Values, agent, dev, doctor, general, login as login_settings,
         relay, token,
@@ -54,6 +56,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    cores::forbid();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
@@ -64,22 +67,24 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let general = cli.general.flags;
     match cli.command {
         Command::Relay(typed) => {
-            let settings = prepare(&general, typed, relay::read)?;
+            let (settings, log) = prepare_log(&general, typed, relay::read)?;
             let passed = public_port::Passed::take()?;
-            on(
+            let ended = on(
                 Builder::new_multi_thread(),
                 commands::relay::run(settings, passed),
-            )
+            );
+            drop(log.audit); // what was said last is written now
+            ended
         }
         Command::Agent {
             command: None,
             typed,
         } => {
-            let (settings, screen) = prepare_screen(&general, typed, agent::read)?;
+            let (settings, log) = prepare_log(&general, typed, agent::read)?;
             // One session and one upstream: more threads would only cost memory.
             on(
                 Builder::new_current_thread(),
-                commands::agent::run(settings, &screen),
+                commands::agent::run(settings, &log.screen),
             )
         }
         Command::Agent {
@@ -223,6 +228,9 @@ fn examine(general: &Flags, typed: Typed<Doctor>) -> anyhow::Result<()> {
     let log = general::read_log(&mut values);
     let settings = agent::read(&mut values);
     let own = doctor::read(&mut values);
+    if general::allows_core_dumps(&mut values) {
+        cores::allow();
+    }
     let mistakes = values.check().err().map_or_else(Vec::new, |found| found.0);
     logging::start(log).context("cannot start logging")?;
     let patient = commands::doctor::Patient {
@@ -242,25 +250,28 @@ fn prepare<C: Takes, T>(
     typed: Typed<C>,
     read: fn(&mut Values) -> Option<T>,
 ) -> anyhow::Result<T> {
-    prepare_screen(general, typed, read).map(|(settings, _)| settings)
+    prepare_log(general, typed, read).map(|(settings, _)| settings)
 }
 
-/// The same, for a command that shows a status line beside its log.
-fn prepare_screen<C: Takes, T>(
+/// The same, for a command that shows a status line beside its log, or keeps an audit log.
+fn prepare_log<C: Takes, T>(
     general: &Flags,
     typed: Typed<C>,
     read: fn(&mut Values) -> Option<T>,
-) -> anyhow::Result<(T, Screen)> {
+) -> anyhow::Result<(T, Log)> {
     let mut values = resolve(general, typed, &environment);
-    let log = general::read_log(&mut values);
+    let wanted = general::read_log(&mut values);
     let settings = read(&mut values);
+    if general::allows_core_dumps(&mut values) {
+        cores::allow();
+    }
     values.check()?;
-    let screen = logging::start(log).context("cannot start logging")?;
+    let log = logging::start(wanted).context("cannot start logging")?;
     for warning in values.take_warnings() {
         warn!("{warning}");
     }
     let settings = settings.context("a setting is missing, and nobody said so")?;
-    Ok((settings, screen))
+    Ok((settings, log))
 }
 
 fn resolve<C: Takes>(general: &Flags, typed: Typed<C>, environment: Environment<'_>) -> Values {
@@ -316,6 +327,7 @@ fn shown<C: Takes, T>(
 ) -> (Values, Mistakes) {
     let mut values = resolve(general, typed, &environment);
     general::read_log(&mut values);
+    general::allows_core_dumps(&mut values);
     read(&mut values);
     let mistakes = values.check().err().unwrap_or(Mistakes(Vec::new()));
     (values, mistakes)

@@ -75,9 +75,15 @@ impl Running {
 
     /// A relay that logs everything.
     pub(crate) fn relay(data: &TempDir, log_format: &str) -> Self {
+        Self::relay_with(data, log_format, &[])
+    }
+
+    /// The same, with these flags.
+    pub(crate) fn relay_with(data: &TempDir, log_format: &str, more: &[&str]) -> Self {
         let mut command = c2l(data);
         command.args(["relay", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0"]);
         command.args(["--log-level=trace", "--log-format", log_format]);
+        command.args(more);
         Self::start(command)
     }
 
@@ -88,8 +94,21 @@ impl Running {
         upstream: SocketAddr,
         token: &str,
     ) -> Self {
+        Self::agent_with(data, relay, upstream, token, &[], &[]).await
+    }
+
+    /// The same, with these flags and variables.
+    pub(crate) async fn agent_with(
+        data: &TempDir,
+        relay: SocketAddr,
+        upstream: SocketAddr,
+        token: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = c2l(data);
         command.args(["agent", "--device=laptop", "--log-level=trace"]);
+        command.args(more).envs(variables.iter().copied());
         command.arg(format!("--relay=http://{relay}"));
         command.arg(format!("--upstream=http://{upstream}"));
         command.env("C2L_TOKEN", token);

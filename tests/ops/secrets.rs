@@ -1,36 +1,36 @@
 //! Markers are put wherever something private can stand, and then looked for wherever it must not be.
 
-use c2l_testkit::{Answer, Caller, CapturedLog, RawConnection, TestUpstream, empty, tokens};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use c2l_proto::relay::{WhoAmIRequest, status_service_client::StatusServiceClient};
+use c2l_testkit::{
+    Answer, Caller, CapturedLog, FakeAgent, PATIENCE, RawConnection, TestUpstream, empty, tokens,
+    websocket::{self, RawWebSocket},
+    within,
+};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     loop_of, metric,
-    program::{Running, issue},
+    needles::Needles,
+    program::{Running, c2l, issue},
 };
 
 /// Whatever is private has this in it.
 const MARKER: &str = "m4rk3r";
-
-/// Everything that must be in no log, metric or error.
-struct Planted {
-    tokens: Vec<String>,
-}
-
-impl Planted {
-    fn assert_absent(&self, place: &str, text: &str) {
-        let parts = self.tokens.iter().flat_map(|token| {
-            // The header is the same for all; payload and signature are worth something.
-            token.split('.').skip(1)
-        });
-        for secret in parts.chain([MARKER, "bTRyazNy"]) {
-            let line = text.lines().find(|line| line.contains(secret));
-            assert!(line.is_none(), "{place} has {secret:?}: {line:?}");
-        }
-    }
-}
 
 /// A mix of good and bad exchanges, each with private things in every place that takes any. Returns the answers of
 /// ours: refusals, and nothing that the upstream said.
@@ -122,49 +122,212 @@ async fn refusal(answer: Answer) -> String {
     format!("{status} {fields} {}", answer.text().await)
 }
 
-#[tokio::test]
-async fn ops_01_the_programs_at_trace_level_tell_no_secret() {
+/// What strangers and agents say at the doors for agents, with private things in it. Returns what they were told.
+async fn at_the_tunnel(relay: SocketAddr, token: &str, agents_token: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for bad in [
+        MARKER,
+        token,
+        "a.m4rk3r.c",
+        "c2l_m4rk3rm4rk3rm4rk3rm4rk3rm4rk3r",
+    ] {
+        let status = FakeAgent::connect(relay, bad, "desk").await;
+        told.push(format!("{:?}", status.expect_err("no agent's token")));
+        let fields = format!("authorization: Bearer {bad}\r\n");
+        let (_socket, answer) = RawWebSocket::ask(relay, &fields).await;
+        assert_eq!(answer.status, 401);
+        told.push(answer.head);
+    }
+    let status = FakeAgent::connect(relay, agents_token, "m4rk3r in a name").await;
+    told.push(format!("{:?}", status.expect_err("no device's name")));
+    // One that breaks the protocol, with something private in the middle of it.
+    let fields = format!("authorization: Bearer {agents_token}\r\n");
+    let (mut socket, answer) = RawWebSocket::ask(relay, &fields).await;
+    assert_eq!(answer.status, 101);
+    let nonsense = websocket::frame(0x82, b"POST /m4rk3r HTTP/1.1\r\n\r\nm4rk3r", true);
+    socket.send(nonsense).await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://{relay}"));
+    let channel = channel.expect("a URL").connect().await;
+    let mut service = StatusServiceClient::new(channel.expect("a connection"));
+    let mut request = tonic::Request::new(WhoAmIRequest::default());
+    let bearer = format!("Bearer {agents_token}").parse().expect("a value");
+    request.metadata_mut().insert("authorization", bearer);
+    let status = service.who_am_i(request).await.expect_err("an agent's");
+    told.push(format!("{status:?}"));
+    told
+}
+
+/// A proxy that takes any password, and CONNECTs. The counter says how often.
+async fn proxy() -> (SocketAddr, Arc<AtomicUsize>, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let count = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&count);
+    let task = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(connect(stream, Arc::clone(&counted)));
+        }
+    });
+    (address, count, task)
+}
+
+async fn connect(mut client: TcpStream, count: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    assert!(head.to_lowercase().contains("proxy-authorization: basic "));
+    count.fetch_add(1, Ordering::Relaxed);
+    let target = head.split_whitespace().nth(1).expect("a target");
+    let mut server = TcpStream::connect(target).await?;
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+/// What the commands beside a running agent print.
+async fn commands(data: &TempDir, relay: SocketAddr, variables: &[(&str, &str)]) -> Vec<String> {
+    let relay = format!("--relay=http://{relay}");
+    let bundle = format!("--bundle={}", data.path().join("bundle.json").display());
+    let mut printed = Vec::new();
+    for words in [
+        &["agent", "status", "--device=laptop"][..],
+        &["agent", "status", "--device=laptop", "--json"],
+        &["config", "show"],
+        &["config", "show", "agent", &relay],
+        &[
+            "doctor",
+            &relay,
+            "--device=laptop",
+            "--log-level=trace",
+            &bundle,
+        ],
+        &[
+            "doctor",
+            &relay,
+            "--device=laptop",
+            "--log-level=trace",
+            "--json",
+        ],
+        &[
+            "agent",
+            "install",
+            "--print",
+            &relay,
+            "--token-file=/nowhere",
+        ],
+        &["agent", "--relay=:::", "--backoff-min=m4nifest-nonsense"],
+        &["relay", "--listen=nonsense"],
+        &["--version"],
+    ] {
+        let mut command = c2l(data);
+        command.args(words).envs(variables.iter().copied());
+        let output = within(4 * PATIENCE, "the program ends", command.output()).await;
+        let output = output.expect("a program that starts");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+        assert!(!text.trim().is_empty(), "{words:?}");
+        printed.push(text);
+    }
+    printed
+}
+
+/// Everything the programs do, with private things wherever any can be; then a search of everything that is left.
+async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
     let data = TempDir::new().expect("a directory");
-    let (mut tokens, mut users) = (Vec::new(), Vec::new());
+    let mut needles = Needles::default();
+    needles.plant(MARKER);
+    let mut users = Vec::new();
     for user in ["ada", "bob"] {
         let agents = issue(&data, user, "agent").await;
         let callers = issue(&data, user, "api").await;
-        tokens.extend([agents.clone(), callers.clone()]);
+        needles.plant_token(&agents);
+        needles.plant_token(&callers);
         users.push((agents, callers));
     }
-    let planted = Planted { tokens };
-    let relay = Running::relay(&data, "text");
+    let key = std::fs::read_to_string(data.path().join("signing-key.pem")).expect("a key");
+    needles.plant(key.lines().nth(1).expect("a line of the key"));
+
+    let audit = format!("--audit-log={}", data.path().join("audit").display());
+    let relay = Running::relay_with(&data, relay_format, &[&audit]);
     let (address, ops) = relay.addresses().await;
     let upstream = TestUpstream::start().await;
-    let mut agents = Vec::new();
+    let (proxy, proxied, proxying) = proxy().await;
+    let proxy = format!("http://m4rk3r-user:m4rk3r-password@{proxy}");
+    let (mut agents, mut homes) = (Vec::new(), Vec::new());
     let mut mix = JoinSet::new();
-    for (agents_token, token) in users {
-        agents.push(Running::agent(&data, address, upstream.address(), &agents_token).await);
+    for (agents_token, token) in users.clone() {
+        let home = TempDir::new().expect("a directory");
+        let flags = ["--log-format", agent_format, "--transport", transport];
+        let secrets = [("C2L_PROXY", proxy.as_str())];
+        let running = Running::agent_with(
+            &home,
+            address,
+            upstream.address(),
+            &agents_token,
+            &flags,
+            &secrets,
+        );
+        agents.push(running.await);
+        homes.push(home);
         mix.spawn(async move {
             let caller = Caller::new(address, &token);
             let anonymous = Caller::anonymous(address);
-            exchanges(&caller, &anonymous, &token, &agents_token).await
+            let mut told = exchanges(&caller, &anonymous, &token, &agents_token).await;
+            told.extend(at_the_tunnel(address, &token, &agents_token).await);
+            told
         });
     }
-    let refusals = mix.join_all().await.concat();
-    assert!(refusals.len() > 10);
-    planted.assert_absent("an error", &refusals.join("\n"));
+    assert!(
+        proxied.load(Ordering::Relaxed) >= users.len(),
+        "both came through the proxy"
+    );
+    let told = mix.join_all().await.concat();
+    assert!(told.len() > 40, "{} refusals", told.len());
+    needles.assert_absent("an error", &told.join("\n"));
     let page = Caller::anonymous(ops).get("/metrics").await.text().await;
-    planted.assert_absent("the metrics page", &page);
+    needles.assert_absent("the metrics page", &page);
     assert!(metric(ops, "c2l_exchanges_whole_total").await > 20);
+    let (agents_token, token) = &users[0];
+    let secrets = [
+        ("C2L_TOKEN", agents_token.as_str()),
+        ("C2L_API_TOKEN", token),
+        ("C2L_PROXY", &proxy),
+    ];
+    for printed in commands(&homes[0], address, &secrets).await {
+        needles.assert_absent("what a command prints", &printed);
+    }
 
     for agent in agents {
         let log = agent.end().await;
         assert!(log.contains("TRACE"), "the agent's log is at trace level");
-        planted.assert_absent("the agent's log", &log);
+        needles.assert_absent("the agent's log", &log);
     }
     let log = relay.end().await;
     assert!(log.contains("TRACE") && log.matches("exchange ended").count() > 50);
-    planted.assert_absent("the relay's log", &log);
+    needles.assert_absent("the relay's log", &log);
     assert!(
-        log.contains("route=/k/…/api/tags"),
+        log.contains("/k/…/api/tags"),
         "OPS-02: the path is there without the key"
     );
+    let kept = needles.assert_absent_in_files(data.path(), &["signing-key.pem"]);
+    assert!(kept >= 1, "the audit log at least");
+    for home in homes {
+        needles.assert_absent_in_files(home.path(), &[]);
+    }
+    proxying.abort();
+}
+
+#[tokio::test]
+async fn ops_01_a_whole_run_at_trace_level_leaves_no_secret_anywhere() {
+    a_whole_run("text", "json", "grpc").await;
+}
+
+#[tokio::test]
+async fn ops_01_nor_does_one_inside_of_websockets() {
+    a_whole_run("json", "text", "websocket").await;
 }
 
 #[tokio::test]

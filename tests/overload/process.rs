@@ -152,7 +152,8 @@ async fn res_11_a_relay_without_descriptors_goes_on_with_what_it_has_and_recover
     /// test wait for the system to try again.
     const CROWD: usize = DESCRIPTORS as usize + 64;
     let _crowd = crowd().await;
-    let relay = RelayProcess::start(DESCRIPTORS, &[]).await;
+    // Whose descriptors can be counted by its owner.
+    let relay = RelayProcess::start(DESCRIPTORS, &["--allow-core-dumps"]).await;
     let upstream = TestUpstream::start().await;
     let mut agent = relay.agent("ada", upstream.address());
     agent.connected().await;

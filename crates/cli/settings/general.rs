@@ -5,12 +5,15 @@ use std::{ffi::OsStr, path::PathBuf, str::FromStr};
 use directories::ProjectDirs;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{ConfigFile, Environment, Flags, Setting, Table, Values};
+use super::{
+    ConfigFile, Environment, Flags, Setting, Table, Values,
+    audit::{self, AuditSettings},
+};
 
 /// Settings of every command but `dev` and `doctor`.
 pub(crate) static TABLE: Table = Table {
     section: "log",
-    settings: &[CONFIG, FORMAT, LEVEL.or("info")],
+    settings: &[CONFIG, FORMAT, LEVEL.or("info"), CORES],
 };
 
 /// The same for `dev`, whose terminal belongs to the block that it prints, and to a line for each request after that.
@@ -20,13 +23,14 @@ pub(crate) static DEV_TABLE: Table = Table {
         CONFIG,
         FORMAT,
         LEVEL.or("warn,c2l=info,c2l_relay::gateway::record=debug"),
+        CORES,
     ],
 };
 
 /// The same for `doctor`, which says itself what goes wrong.
 pub(crate) static DOCTOR_TABLE: Table = Table {
     section: "log",
-    settings: &[CONFIG, FORMAT, LEVEL.or("error")],
+    settings: &[CONFIG, FORMAT, LEVEL.or("error"), CORES],
 };
 
 const CONFIG: Setting = Setting::one(
@@ -48,6 +52,13 @@ const LEVEL: Setting = Setting::one(
     "LEVEL",
     "What is logged: error, warn, info, debug, trace, or a list like warn,c2l_relay=debug; debug alone is c2l's own, warn,c2l=debug (dev: c2l's own info, and each request; doctor: error)",
 );
+
+const CORES: Setting = Setting::switch(
+    "allow-core-dumps",
+    "For developers: let a crash leave a core file, which holds every secret of the process, and debuggers in",
+)
+.not_in_file()
+.rare();
 
 /// The setting of every command that keeps something.
 pub(crate) static DATA: Table = Table {
@@ -84,13 +95,26 @@ impl FromStr for LogFormat {
 pub(crate) struct LogSettings {
     pub(crate) format: LogFormat,
     pub(crate) filter: EnvFilter,
+    /// Whether the filter names the events of the audit log.
+    pub(crate) shows_audit: bool,
+    /// The files that these go to.
+    pub(crate) audit: Option<AuditSettings>,
 }
 
 pub(crate) fn read_log(values: &mut Values) -> LogSettings {
     LogSettings {
         format: values.get("log-format", str::parse),
         filter: values.get("log-level", filter),
+        shows_audit: values.get("log-level", |text| {
+            Ok(text.contains(c2l_relay::audit::TARGET))
+        }),
+        audit: audit::read(values),
     }
+}
+
+/// Whether a crash may leave a core file.
+pub(crate) fn allows_core_dumps(values: &mut Values) -> bool {
+    values.switch(CORES.name)
 }
 
 /// A bare `debug` is ours alone: the libraries' own would drown it. `trace` is everything.

@@ -11,6 +11,7 @@
 //! 4. `read` beside each table turns texts into what the command needs, with the parsers in `parse`.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 mod carried;
 mod claims;
 pub(crate) mod dev;
@@ -38,9 +39,10 @@ use std::{
 pub(crate) use file::ConfigFile;
 
 /// Every table, in the order of `config show`.
-pub(crate) const ALL: [&Table; 8] = [
+pub(crate) const ALL: [&Table; 9] = [
     &general::TABLE,
     &general::DATA,
+    &audit::TABLE,
     &relay::TABLE,
     &agent::TABLE,
     &dev::TABLE,
@@ -368,6 +370,11 @@ impl Values {
     fn is_said(&self, name: &str) -> bool {
         let counts = self.entry(name).effective();
         counts.is_some_and(|given| given.source != Source::Default)
+    }
+
+    /// Whether the command has a setting of this name.
+    fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.setting.name == name)
     }
 
     fn entry(&self, name: &str) -> &Entry {

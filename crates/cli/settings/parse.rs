@@ -10,6 +10,7 @@ use std::{
 
 use c2l_agent::Transport;
 use c2l_auth::{DeviceName, Kind, Scopes};
+use c2l_relay::{ForwardedBy, Network, Rate};
 use http::{HeaderValue, Uri, uri::Scheme};
 
 pub(crate) type Parsed<T> = Result<T, String>;
@@ -101,6 +102,50 @@ pub(super) fn size_or_none(text: &str) -> Parsed<Option<u64>> {
     match text {
         "none" => Ok(None),
         other => size(other).map(Some),
+    }
+}
+
+/// So many in a time, or `none` for no limit.
+pub(super) fn rate_or_none(text: &str) -> Parsed<Option<Rate>> {
+    rate(text, |count| {
+        u64::try_from(self::count(count)?).map_err(|error| error.to_string())
+    })
+}
+
+/// So many bytes in a time, or `none` for no limit.
+pub(super) fn byte_rate_or_none(text: &str) -> Parsed<Option<Rate>> {
+    rate(text, size)
+}
+
+fn rate(text: &str, amount: impl Fn(&str) -> Parsed<u64>) -> Parsed<Option<Rate>> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let (many, time) = text
+        .split_once('/')
+        .ok_or_else(|| format!("{text:?} is not so many in a time, like 600/1m or 20GiB/1d"))?;
+    Ok(Rate::new(amount(many)?, limit(time)?))
+}
+
+/// How many at least one, or `none` for no limit.
+pub(super) fn count_or_none(text: &str) -> Parsed<Option<usize>> {
+    match text {
+        "none" => Ok(None),
+        other => count(other).map(Some),
+    }
+}
+
+pub(super) fn network(text: &str) -> Parsed<Network> {
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+pub(super) fn forwarded_by(text: &str) -> Parsed<ForwardedBy> {
+    match text {
+        "x-forwarded-for" => Ok(ForwardedBy::XForwardedFor),
+        "forwarded" => Ok(ForwardedBy::Forwarded),
+        other => Err(format!(
+            "{other:?} is neither x-forwarded-for nor forwarded"
+        )),
     }
 }
 
@@ -290,6 +335,21 @@ mod tests {
         for bad in ["", "0s", "5", "5 parsecs", "-5s"] {
             assert!(limit(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn rates_are_so_many_in_a_time() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(rate_or_none("600/1m"), Ok(Rate::new(600, minute)));
+        assert_eq!(rate_or_none("none"), Ok(None));
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(byte_rate_or_none("20GiB/1d"), Ok(Rate::new(20 << 30, day)));
+        for bad in [
+            "", "600", "0/1m", "600/0s", "600/1", "-1/1m", "1GiB/1m", "/1m", "off",
+        ] {
+            assert!(rate_or_none(bad).is_err(), "{bad:?}");
+        }
+        assert!(byte_rate_or_none("1XB/1m").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use c2l_auth::{SigningKey, Verifier};
-use c2l_relay::LoginConfig;
+use c2l_relay::{LoginConfig, RateLimits};
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
@@ -147,6 +147,72 @@ pub(crate) static TABLE: Table = Table {
         .or("256")
         .rare(),
         Setting::one(
+            "max-requests-per-key",
+            "N",
+            "Most requests with one key or token at once, or none for no limit",
+        )
+        .or("none")
+        .rare(),
+        Setting::one(
+            "limit-user-requests",
+            "N/TIME",
+            "Requests of one user: so many at once, refilled evenly within the time; none for no limit",
+        )
+        .or("6000/1m"),
+        Setting::one(
+            "limit-key-requests",
+            "N/TIME",
+            "The same for one key or token",
+        )
+        .or("none")
+        .rare(),
+        Setting::one(
+            "limit-user-bytes",
+            "SIZE/TIME",
+            "Bytes of one user, both directions together, like 20GiB/1d; what runs is let end, what comes then waits",
+        )
+        .or("none"),
+        Setting::one(
+            "limit-key-bytes",
+            "SIZE/TIME",
+            "The same for one key or token",
+        )
+        .or("none")
+        .rare(),
+        Setting::one(
+            "limit-address-connections",
+            "N/TIME",
+            "Connections from one address (of IPv6 one /64), trusted proxies aside",
+        )
+        .or("6000/1m")
+        .rare(),
+        Setting::one(
+            "limit-address-failures",
+            "N/TIME",
+            "Bad credentials from one address; beyond it only those that were accepted before are taken from there",
+        )
+        .or("100/1m")
+        .rare(),
+        Setting::one(
+            "limit-address-sessions",
+            "N/TIME",
+            "Attempts of agents to connect from one address",
+        )
+        .or("3000/1m")
+        .rare(),
+        Setting::many(
+            "trusted-proxy",
+            "CIDR",
+            "Proxy in front of the relay that says truly whom a request comes from; may be repeated",
+        ),
+        Setting::one(
+            "forwarded-header",
+            "FIELD",
+            "Where such a proxy says it: x-forwarded-for or forwarded",
+        )
+        .or("x-forwarded-for")
+        .rare(),
+        Setting::one(
             "max-sessions-per-user",
             "N",
             "Most devices of one user at once",
@@ -241,6 +307,8 @@ impl RelaySettings {
             drain_timeout: tuning.drain_timeout,
             max_connections: tuning.max_connections,
             max_requests_per_user: tuning.max_requests_per_user,
+            max_requests_per_credential: tuning.max_requests_per_key,
+            rates: tuning.rates.clone(),
             max_sessions_per_user: tuning.max_sessions_per_user,
             max_body_bytes: tuning.max_body_bytes,
             max_head_bytes: tuning.max_head_bytes,
@@ -265,6 +333,8 @@ struct Tuning {
     drain_timeout: Duration,
     max_connections: usize,
     max_requests_per_user: usize,
+    max_requests_per_key: Option<usize>,
+    rates: RateLimits,
     max_sessions_per_user: usize,
     max_body_bytes: Option<u64>,
     max_head_bytes: usize,
@@ -318,11 +388,27 @@ fn tuning(values: &mut Values) -> Tuning {
         drain_timeout: values.get("drain-timeout", parse::duration),
         max_connections: values.get("max-connections", parse::count),
         max_requests_per_user: values.get("max-requests-per-user", parse::count),
+        max_requests_per_key: values.get("max-requests-per-key", parse::count_or_none),
+        rates: rates(values),
         max_sessions_per_user: values.get("max-sessions-per-user", parse::count),
         max_body_bytes: values.get("max-body-bytes", parse::size_or_none),
         max_head_bytes: values.get("max-head-bytes", parse::size_usize),
         cors_origins: values.many("cors-origin", parse::origin),
         is_reflection_served: values.switch("reflection"),
+    }
+}
+
+fn rates(values: &mut Values) -> RateLimits {
+    RateLimits {
+        user_requests: values.get("limit-user-requests", parse::rate_or_none),
+        credential_requests: values.get("limit-key-requests", parse::rate_or_none),
+        user_bytes: values.get("limit-user-bytes", parse::byte_rate_or_none),
+        credential_bytes: values.get("limit-key-bytes", parse::byte_rate_or_none),
+        address_connections: values.get("limit-address-connections", parse::rate_or_none),
+        address_failures: values.get("limit-address-failures", parse::rate_or_none),
+        address_sessions: values.get("limit-address-sessions", parse::rate_or_none),
+        trusted_proxies: values.many("trusted-proxy", parse::network),
+        forwarded_by: values.get("forwarded-header", parse::forwarded_by),
     }
 }
 

@@ -10,7 +10,9 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use crate::{Accounts, Handover, LoginConfig, Provider, PublicPort, control::ControlListener};
+use crate::{
+    Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, control::ControlListener,
+};
 
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
@@ -61,6 +63,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Most requests of one user at once; one more is a 429. Default 256.
     pub max_requests_per_user: usize,
+    /// Most requests with one credential at once; one more is a 429. Default none.
+    pub max_requests_per_credential: Option<usize>,
+    /// How much of anything one user, credential and address may ask for in a time; more is a 429.
+    pub rates: RateLimits,
     /// Most sessions (devices) of one user at once. Default 32.
     pub max_sessions_per_user: usize,
     /// Most bytes of a request body; announced larger ones are refused unread. Default none.
@@ -101,6 +107,8 @@ impl Config {
             idle_timeout: Duration::from_secs(75),
             max_connections: 16_384,
             max_requests_per_user: 256,
+            max_requests_per_credential: None,
+            rates: RateLimits::default(),
             max_sessions_per_user: 32,
             max_body_bytes: None,
             max_head_bytes: 64 * 1024,

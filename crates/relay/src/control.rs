@@ -19,6 +19,7 @@ use crate::{
         unknown,
     },
     identity::Identities,
+    limits::{Guard, RateLimits},
     providers::Providers,
 };
 
@@ -49,7 +50,8 @@ impl Offline {
     pub async fn open(verifier: Arc<Verifier>, accounts: Accounts) -> Result<Self, Error> {
         // What is done here, the operator does: nobody's keys are needed.
         let providers = Arc::new(Providers::unasked(verifier));
-        let identities = Identities::load(providers, accounts).await;
+        let identities =
+            Identities::load(providers, Arc::new(Guard::new(RateLimits::off())), accounts).await;
         Ok(Self {
             identities: identities.map_err(Error::Store)?,
         })

@@ -80,9 +80,25 @@ pub fn codes(kind: Kind) -> Codes {
     }
 }
 
-/// The gRPC status of a fault.
+/// When to come back: as the fault itself knows, rounded up, else as its kind says.
+pub(crate) fn retry_after_seconds(fault: &Fault) -> Option<u64> {
+    let known = fault.retry_after.map(|wait| {
+        let begun = u64::from(wait.subsec_nanos() > 0);
+        wait.as_secs().saturating_add(begun).max(1)
+    });
+    known.or(codes(fault.kind).retry_after)
+}
+
+/// The gRPC status of a fault. When to come back, where that is known, is in its metadata.
 pub(crate) fn to_status(fault: &Fault) -> tonic::Status {
-    tonic::Status::new(codes(fault.kind).grpc, fault.message.clone())
+    let mut status = tonic::Status::new(codes(fault.kind).grpc, fault.message.clone());
+    if fault.retry_after.is_some()
+        && let Some(seconds) = retry_after_seconds(fault)
+    {
+        let seconds = tonic::metadata::MetadataValue::from(seconds);
+        status.metadata_mut().insert("retry-after", seconds);
+    }
+    status
 }
 
 /// A fault of the caller's.
@@ -246,6 +262,26 @@ mod tests {
             assert_eq!(codes.grpc, grpc, "{name}");
             assert_eq!(codes.retry_after.is_some(), has_retry_after, "{name}");
         }
+    }
+
+    #[test]
+    fn the_time_to_wait_is_rounded_up_and_never_nothing() {
+        use std::time::Duration;
+        let told = |wait| {
+            let fault = Fault::new(Kind::UserOverLimit, Origin::Caller, "").retry_after(wait);
+            let status = to_status(&fault);
+            let said = status.metadata().get("retry-after").expect("a time");
+            let seconds = retry_after_seconds(&fault).expect("a time");
+            assert_eq!(said.to_str().expect("text"), seconds.to_string());
+            seconds
+        };
+        assert_eq!(told(Duration::ZERO), 1);
+        assert_eq!(told(Duration::from_nanos(1)), 1);
+        assert_eq!(told(Duration::from_secs(2)), 2);
+        assert_eq!(told(Duration::from_millis(2_001)), 3);
+        let plain = Fault::new(Kind::AgentOffline, Origin::Agent, "");
+        assert_eq!(retry_after_seconds(&plain), Some(5));
+        assert!(to_status(&plain).metadata().get("retry-after").is_none());
     }
 
     #[test]

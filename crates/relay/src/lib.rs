@@ -31,6 +31,7 @@ mod gateway;
 mod handover;
 mod identity;
 mod leaving;
+mod limits;
 mod login;
 #[doc(hidden)] // for benches/ alone
 pub mod measured;
@@ -58,23 +59,16 @@ use c2l_tunnel::{Fault, Kind, Origin};
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use crate::{
-    config::{Config, Listeners},
-    error::{Codes, Dialect, Error, codes},
-    handover::Handover,
-    identity::Accounts,
-    login::LoginConfig,
-    port::PublicPort,
-    providers::{Provider, ProviderUrl, REFETCH_INTERVAL, Source, UrlError},
-};
 use crate::{
+    audit::CredentialName,
     gateway::{
-        admission::{Admission, Permit},
+        admission::{Admission, Bytes, Full, Permit},
         grpc::Grpc,
         idleness::LONGEST,
         listener::Life,
     },
-    identity::Identities,
+    identity::{Caller, Identities},
+    limits::{Asker, Guard, Limit, Payer},
     login::Logins,
     metrics::Metrics,
     phase::{Phase, Stage},
@@ -83,9 +77,25 @@ use crate::{
     registry::Registry,
     tunnel::{health::Health, service::TunnelServer},
 };
+pub use crate::{
+    config::{Config, Listeners},
+    error::{Codes, Dialect, Error, codes},
+    handover::Handover,
+    identity::Accounts,
+    limits::{
+        RateLimits,
+        address::{ForwardedBy, InvalidNetwork, Network},
+        bucket::Rate,
+    },
+    login::LoginConfig,
+    port::PublicPort,
+    providers::{Provider, ProviderUrl, REFETCH_INTERVAL, Source, UrlError},
+};
 
 /// Most requests under way at once, of all users.
 const MAX_REQUESTS: usize = 32_768;
+/// How often the audit log is brought up to date.
+const FLUSH_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to notice that the relay is closing.
 const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
@@ -101,19 +111,42 @@ pub(crate) struct Relay {
     pub(crate) request_ids: RequestIds,
     pub(crate) grpc: Grpc,
     pub(crate) life: Life,
-    admission: Arc<Admission>,
+    pub(crate) guard: Arc<Guard>,
+    admission: Arc<Admission<UserId>>,
+    by_credential: Option<Arc<Admission<(UserId, CredentialName)>>>,
     /// Until when agents of the relay before this one may still be on their way here.
     agents_due: OnceLock<Instant>,
 }
 
 impl Relay {
     /// Lets a request in, unless the relay is leaving or full.
-    pub(crate) fn admit(&self, user: &UserId) -> Result<Permit, Fault> {
+    pub(crate) fn admit(&self, asker: &Asker, caller: &Caller) -> Result<Permit, Fault> {
         if self.life.stage.phase() == Phase::Draining {
             let message = "the relay is leaving; try again";
             return Err(Fault::new(Kind::Draining, Origin::Relay, message).retry_safe());
         }
-        self.admission.admit(user)
+        let payer = Payer::of(caller);
+        let refuse = |limit| {
+            let payer = &payer;
+            move |full| match full {
+                Full::OfThisKey => self.guard.too_many_streams(limit, asker, payer),
+                Full::OfAll => {
+                    let message = "the relay has as many requests under way as it takes";
+                    Fault::new(Kind::Overloaded, Origin::Relay, message).retry_safe()
+                }
+            }
+        };
+        let of_credential = self
+            .by_credential
+            .as_ref()
+            .map(|admission| admission.admit(&payer.key()))
+            .transpose()
+            .map_err(refuse(Limit::CredentialStreams))?;
+        let of_user = self.admission.admit(&caller.user);
+        let of_user = of_user.map_err(refuse(Limit::UserStreams))?;
+        let bytes = || Bytes::new(Arc::clone(&self.guard), payer);
+        let bytes = self.guard.counts_bytes().then(bytes);
+        Ok(Permit::new(of_user, of_credential, bytes))
     }
 
     /// From now on agents of the relay before this one come over, for so long at most.
@@ -151,6 +184,7 @@ pub async fn run(
     let _cut_on_drop = closing.clone().drop_guard();
     let registry = Arc::new(Registry::new(config.max_sessions_per_user));
     let metrics = Arc::new(Metrics::default());
+    let guard = Arc::new(Guard::new(config.rates.clone()));
     let health = Health::new();
     let life = Life {
         stage: Stage::new(),
@@ -170,15 +204,19 @@ pub async fn run(
         Some(accounts) => accounts,
         None => Accounts::in_memory()?,
     };
-    let identities = Identities::load(providers, accounts).await;
+    let identities = Identities::load(providers, Arc::clone(&guard), accounts).await;
     let identities = identities.map_err(Error::Store)?;
     tracker.spawn(identity::upkeep(Arc::clone(&identities), closing.clone()));
-    let server = TunnelServer::new(&config, &identities, &registry, &metrics, &life);
+    let server = TunnelServer::new(&config, &identities, &registry, &metrics, &guard, &life);
     let routes = tunnel::routes(&config, server, &identities, &registry, &health)?;
     let relay = Arc::new(Relay {
         identities,
         logins: config.login.clone().map(Logins::new).map(Arc::new),
         admission: Admission::new(config.max_requests_per_user, MAX_REQUESTS),
+        by_credential: config
+            .max_requests_per_credential
+            .map(|most| Admission::new(most, MAX_REQUESTS)),
+        guard,
         request_ids: RequestIds::new(),
         grpc: Grpc::new(routes),
         life,
@@ -201,6 +239,7 @@ pub async fn run(
         );
         tracker.spawn(ops);
     }
+    tracker.spawn(flush(Arc::clone(&relay)));
     let mut shutdown = pin!(shutdown);
     // Dropped while it waits for its turn, the port is given up; once it is open, it is here.
     let port = tokio::select! {
@@ -220,8 +259,20 @@ pub async fn run(
     if timeout(CLOSING_GRACE, tracker.wait()).await.is_err() {
         tracing::warn!(tasks = tracker.len(), "connections were cut");
     }
+    relay.guard.flush(true);
     tracing::info!("relay has stopped");
     Ok(())
+}
+
+/// Has what the audit log only counts written in time.
+async fn flush(relay: Arc<Relay>) {
+    let flushing = async {
+        loop {
+            tokio::time::sleep(FLUSH_PAUSE).await;
+            relay.guard.flush(false);
+        }
+    };
+    relay.life.closing.run_until_cancelled(flushing).await;
 }
 
 /// Mints ids for requests that bring none: unique in this process, and between processes by a random part.

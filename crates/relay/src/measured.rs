@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use c2l_auth::{Kind, UserId, Verifier};
 use c2l_tunnel::Fault;
-use http::HeaderMap;
+use http::Request;
 
-use crate::{Accounts, identity::Identities, providers::Providers};
+use crate::{Accounts, RateLimits, identity::Identities, limits::Guard, providers::Providers};
 
 /// What the gateway asks who is calling; it remembers nobody yet.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ impl Doorkeeper {
     #[must_use]
     pub fn new(verifier: Arc<Verifier>, accounts: Accounts) -> Self {
         let providers = Arc::new(Providers::unasked(verifier));
-        Self(Identities::new(providers, accounts))
+        let guard = Arc::new(Guard::new(RateLimits::off()));
+        Self(Identities::new(providers, guard, accounts))
     }
 
     /// Whose credential it is.
@@ -27,11 +28,8 @@ impl Doorkeeper {
     /// # Errors
     /// Those of the gateway.
     pub async fn user(&self, credential: &str) -> Result<UserId, Fault> {
-        let fields = HeaderMap::new();
-        let caller = self
-            .0
-            .caller(Some(credential), &fields, &[Kind::Api])
-            .await?;
+        let (head, ()) = Request::new(()).into_parts();
+        let caller = self.0.caller(Some(credential), &head, &[Kind::Api]).await?;
         Ok(caller.user.clone())
     }
 }

@@ -28,7 +28,13 @@ impl Metrics {
     }
 
     /// The whole page, with what others count.
-    pub(crate) fn render(&self, sessions: usize, requests: usize, tasks: usize) -> String {
+    pub(crate) fn render(
+        &self,
+        sessions: usize,
+        requests: usize,
+        tasks: usize,
+        hits: impl Iterator<Item = (&'static str, u64)>,
+    ) -> String {
         let mut page = String::new();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let rows = [
@@ -123,6 +129,13 @@ impl Metrics {
         for kind in Kind::ALL {
             let value = get(&self.faults[kind as usize]);
             page.push_str(&format!("{name}{{kind=\"{kind}\"}} {value}\n"));
+        }
+        let name = "c2l_limited_total";
+        page.push_str(&format!(
+            "# HELP {name} What was refused because there was too much of it, by limit.\n# TYPE {name} counter\n"
+        ));
+        for (limit, value) in hits {
+            page.push_str(&format!("{name}{{limit=\"{limit}\"}} {value}\n"));
         }
         page
     }

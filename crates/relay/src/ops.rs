@@ -103,9 +103,12 @@ fn answer(relay: &Relay, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         }
         (&Method::GET | &Method::HEAD, "/metrics") => {
             let tasks = Handle::current().metrics().num_alive_tasks();
-            let page = relay
-                .metrics
-                .render(relay.registry.len(), relay.active_requests(), tasks);
+            let page = relay.metrics.render(
+                relay.registry.len(),
+                relay.active_requests(),
+                tasks,
+                relay.guard.hits(),
+            );
             (StatusCode::OK, page)
         }
         _ => (StatusCode::NOT_FOUND, "not found\n".to_owned()),

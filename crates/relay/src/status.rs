@@ -16,12 +16,16 @@ use c2l_proto::relay::{
 };
 use futures_core::Stream;
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     error::to_status,
-    gateway::{admission::Admission, listener::Life},
+    gateway::{
+        admission::{Admission, Full},
+        listener::Life,
+    },
     identity::{Caller, Identities, Standing},
+    limits::{Asker, Guard, Payer},
     registry::{Registry, is_draining},
 };
 
@@ -34,15 +38,22 @@ const MAX_WATCHES: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct StatusServer {
     identities: Arc<Identities>,
+    guard: Arc<Guard>,
     registry: Arc<Registry>,
-    watches: Arc<Admission>,
+    watches: Arc<Admission<UserId>>,
     life: Life,
 }
 
 impl StatusServer {
-    pub(crate) fn new(identities: Arc<Identities>, registry: Arc<Registry>, life: &Life) -> Self {
+    pub(crate) fn new(
+        identities: Arc<Identities>,
+        guard: Arc<Guard>,
+        registry: Arc<Registry>,
+        life: &Life,
+    ) -> Self {
         Self {
             identities,
+            guard,
             registry,
             // Apart from the requests: a watch is nothing that a relay waits for when it leaves.
             watches: Admission::new(MAX_WATCHES_PER_USER, MAX_WATCHES),
@@ -50,17 +61,32 @@ impl StatusServer {
         }
     }
 
-    async fn caller(&self, metadata: &MetadataMap) -> Result<Arc<Caller>, Status> {
-        identify(&self.identities, metadata, Kind::Api).await
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+        let asker = Asker::of(request.extensions());
+        // Nothing of the request is borrowed while this waits: its body is not to be shared.
+        let token = bearer(request.metadata())?.to_owned();
+        let guard = &self.guard;
+        let identified = identify(&self.identities, &asker, &token, Kind::Api).await;
+        let caller = identified?;
+        let within = guard.request(&asker, &Payer::of(&caller));
+        within.map_err(|fault| to_status(&fault))?;
+        Ok(caller)
     }
 }
 
-/// Who sent `authorization: Bearer …` in the metadata of a call.
+/// Whose token this is.
 pub(crate) async fn identify(
     identities: &Identities,
-    metadata: &MetadataMap,
+    asker: &Asker,
+    token: &str,
     kind: Kind,
 ) -> Result<Arc<Caller>, Status> {
+    let identified = identities.identify(asker, token, &[kind]).await;
+    identified.map_err(|fault| to_status(&fault))
+}
+
+/// The token of `authorization: Bearer …` in the metadata of a call.
+pub(crate) fn bearer(metadata: &MetadataMap) -> Result<&str, Status> {
     let mut values = metadata.get_all("authorization").iter();
     let value = values.next().ok_or_else(|| {
         Status::unauthenticated("no credential: send `authorization: Bearer <token>`")
@@ -68,15 +94,13 @@ pub(crate) async fn identify(
     if values.next().is_some() {
         return Err(Status::unauthenticated("more than one `authorization`"));
     }
-    let token = value
+    value
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
-        .ok_or_else(|| Status::unauthenticated("`authorization` does not hold a bearer token"))?;
-    let identified = identities.identify(token, &[kind]).await;
-    identified.map_err(|refusal| to_status(&refusal.into()))
+        .ok_or_else(|| Status::unauthenticated("`authorization` does not hold a bearer token"))
 }
 
 /// Who a grant belongs to.
@@ -122,7 +146,7 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WhoAmIRequest>,
     ) -> Result<Response<WhoAmIResponse>, Status> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = self.caller(&request).await?;
         Ok(Response::new(who_am_i(&caller.grant)))
     }
 
@@ -130,7 +154,7 @@ impl StatusService for StatusServer {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let caller = self.caller(request.metadata()).await?;
+        let caller = self.caller(&request).await?;
         let devices = devices(&self.registry, &caller.user);
         Ok(Response::new(ListDevicesResponse { devices }))
     }
@@ -141,9 +165,18 @@ impl StatusService for StatusServer {
         &self,
         request: Request<WatchDevicesRequest>,
     ) -> Result<Response<Watch>, Status> {
-        let caller = self.caller(request.metadata()).await?;
-        let permit = self.watches.admit(&caller.user);
-        let permit = permit.map_err(|fault| to_status(&fault))?;
+        let caller = self.caller(&request).await?;
+        let permit = self.watches.admit(&caller.user).map_err(|full| {
+            let message = match full {
+                Full::OfThisKey => "as many watches of this user are open as may be",
+                Full::OfAll => "the relay has as many watches open as it takes",
+            };
+            let code = match full {
+                Full::OfThisKey => Code::ResourceExhausted,
+                Full::OfAll => Code::Unavailable,
+            };
+            Status::new(code, message)
+        })?;
         let (sender, receiver) = mpsc::channel(1);
         let registry = Arc::clone(&self.registry);
         let stage = self.life.stage.clone();

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tracing::{dispatcher::DefaultGuard, level_filters::LevelFilter};
+use tracing::{Dispatch, dispatcher::DefaultGuard, level_filters::LevelFilter};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Everything that this thread logs while this value lives. A test on a current-thread runtime has its relay, agents
@@ -13,6 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[derive(Debug)]
 pub struct CapturedLog {
     written: Written,
+    /// While there is but one in the process, `tracing` asks only the thread that comes first to an event whether anybody
+    /// wants it, and remembers the answer for all: a test beside this one would switch the event off here.
+    _second: Dispatch,
     _guard: DefaultGuard,
 }
 
@@ -27,8 +30,10 @@ impl CapturedLog {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .set_default();
+        let second = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
         Self {
             written,
+            _second: Dispatch::new(second.with_writer(io::sink).finish()),
             _guard: guard,
         }
     }

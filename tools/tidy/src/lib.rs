@@ -8,6 +8,8 @@ mod arrows;
 #[cfg(test)]
 mod code;
 #[cfg(test)]
+mod lockfile;
+#[cfg(test)]
 mod sources;
 
 #[cfg(test)]

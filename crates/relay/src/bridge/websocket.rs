@@ -15,30 +15,33 @@ use tokio::time::timeout;
 
 use crate::{
     Relay,
+    audit::{Event, Who},
     error::invalid,
     gateway::{
         body::GatewayBody,
         credential,
         listener::{self, Peer, Place},
     },
+    identity::Caller,
+    limits::Asker,
 };
 
 /// Somebody with a good token for opening sessions; the one way to [`upgrade`].
 #[derive(Debug)]
-pub(crate) struct Verified(());
+pub(crate) struct Verified(Arc<Caller>);
 
 /// Looks at who asks.
 ///
 /// # Errors
-/// `Unauthenticated`, `IssuerUnreachable`, or `InvalidRequest` for what two programs could read differently.
+/// `Unauthenticated`, `IssuerUnreachable`, `UserOverLimit`, or `InvalidRequest` for what two programs could read differently.
 pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verified, Fault> {
     crate::gateway::headers::check(head)?;
+    let asker = Asker::of(&head.extensions);
+    relay.guard.session(&asker)?;
     let token = credential::find(None, &head.headers)?;
-    relay
-        .identities
-        .identify(&token, &[TokenKind::Agent])
-        .await?;
-    Ok(Verified(()))
+    let kinds = &[TokenKind::Agent];
+    let caller = relay.identities.identify(&asker, &token, kinds).await?;
+    Ok(Verified(caller))
 }
 
 /// Answers the request to upgrade; the connection behind it becomes an agent's.
@@ -47,18 +50,26 @@ pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verif
 /// `Forbidden`, `Draining`, or `InvalidRequest` for what is no upgrade.
 pub(crate) fn upgrade(
     relay: &Arc<Relay>,
-    _verified: &Verified,
+    Verified(caller): &Verified,
     mut head: request::Parts,
     body: Incoming,
 ) -> Result<Response<GatewayBody>, Fault> {
     let peer = head.extensions.get::<Peer>().cloned();
     let place = head.extensions.get::<Place>().cloned();
-    let Some(peer) = peer else {
+    let asker = Asker::of(&head.extensions);
+    let Some(mut peer) = peer else {
         return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));
     };
     let address = peer.address;
+    peer.client = Some(asker.address);
     if relay.config.asks_agents_for_certificate && !peer.is_certified {
         let message = "this relay asks agents for a certificate as well";
+        let who = Who {
+            user: Some(&caller.user),
+            credential: Some(&caller.credential),
+            ..asker.who()
+        };
+        who.did(Event::SessionRefused { reason: message });
         return Err(Fault::new(Kind::Forbidden, Origin::Caller, message).retry_safe());
     }
     if relay.life.stage.is_leaving() {

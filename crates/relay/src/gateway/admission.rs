@@ -1,79 +1,98 @@
-//! Who is let in: a bound on the requests of one user, and one on all of them.
+//! Who is let in: a bound on what is under way for one key, and one on all of it.
 //!
-//! Invariant: a permit lives exactly as long as its exchange; when it is dropped, the place is free again.
+//! Invariant: a place is taken exactly as long as what it was taken for goes on; when it is dropped, it is free again.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use c2l_auth::UserId;
-use c2l_tunnel::{Fault, Kind, Origin};
 use tokio::{sync::Notify, time::sleep};
 
-/// Counts the requests under way.
+use crate::{
+    audit::CredentialName,
+    limits::{Guard, Payer},
+};
+
+/// Bytes of an exchange that are counted together: each count is a look-up.
+const COUNTED_BYTES: u64 = 16 * 1024;
+
+/// Counts what is under way, by user for one.
 #[derive(Debug)]
-pub(crate) struct Admission {
-    counts: Mutex<Counts>,
+pub(crate) struct Admission<K: Eq + Hash + Clone> {
+    counts: Mutex<Counts<K>>,
     idle: Notify,
-    max_per_user: usize,
+    max_per_key: usize,
     max_total: usize,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    by_user: HashMap<UserId, usize>,
+#[derive(Debug)]
+struct Counts<K> {
+    by_key: HashMap<K, usize>,
     total: usize,
     /// Let in since the beginning.
     admitted: u64,
 }
 
-impl Admission {
-    pub(crate) fn new(max_per_user: usize, max_total: usize) -> Arc<Self> {
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// This key has as many as it may.
+    OfThisKey,
+    /// All together have.
+    OfAll,
+}
+
+impl<K: Eq + Hash + Clone> Admission<K> {
+    pub(crate) fn new(max_per_key: usize, max_total: usize) -> Arc<Self> {
         Arc::new(Self {
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts {
+                by_key: HashMap::new(),
+                total: 0,
+                admitted: 0,
+            }),
             idle: Notify::new(),
-            max_per_user,
+            max_per_key,
             max_total,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, Counts<K>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets one request in.
+    /// Takes a place.
     ///
     /// # Errors
-    /// `UserOverLimit` or `Overloaded`.
-    pub(crate) fn admit(self: &Arc<Self>, user: &UserId) -> Result<Permit, Fault> {
+    /// When there is none.
+    pub(crate) fn admit(self: &Arc<Self>, key: &K) -> Result<Place<K>, Full> {
         let mut counts = self.lock();
-        let own = counts.by_user.get(user).copied().unwrap_or_default();
-        if own >= self.max_per_user {
-            let message = format!("{own} requests of this user are under way already");
-            return Err(Fault::new(Kind::UserOverLimit, Origin::Caller, message).retry_safe());
+        let own = counts.by_key.get(key).copied().unwrap_or_default();
+        if own >= self.max_per_key {
+            return Err(Full::OfThisKey);
         }
         if counts.total >= self.max_total {
-            let message = "the relay has as many requests under way as it takes";
-            return Err(Fault::new(Kind::Overloaded, Origin::Relay, message).retry_safe());
+            return Err(Full::OfAll);
         }
         counts.total += 1;
         counts.admitted += 1;
-        counts.by_user.insert(user.clone(), own + 1);
+        counts.by_key.insert(key.clone(), own + 1);
         drop(counts);
-        Ok(Permit {
+        Ok(Place {
             admission: Arc::clone(self),
-            user: user.clone(),
+            key: key.clone(),
         })
     }
 
-    /// Requests under way.
+    /// How many places are taken.
     pub(crate) fn active(&self) -> usize {
         self.lock().total
     }
 
-    /// Waits until no request has been under way for this long.
+    /// Waits until none has been there for this long.
     pub(crate) async fn wait_calm(&self, calm: Duration) {
         loop {
             self.wait_idle().await;
@@ -86,7 +105,7 @@ impl Admission {
         }
     }
 
-    /// Waits until no request is under way.
+    /// Waits until none is.
     pub(crate) async fn wait_idle(&self) {
         loop {
             let notified = self.idle.notified();
@@ -98,25 +117,89 @@ impl Admission {
     }
 }
 
-/// One request's place.
+/// One place that is taken.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    admission: Arc<Admission>,
-    user: UserId,
+pub(crate) struct Place<K: Eq + Hash + Clone> {
+    admission: Arc<Admission<K>>,
+    key: K,
 }
 
-impl Drop for Permit {
+impl<K: Eq + Hash + Clone> Drop for Place<K> {
     fn drop(&mut self) {
         let mut counts = self.admission.lock();
         counts.total = counts.total.saturating_sub(1);
-        if let Some(own) = counts.by_user.get_mut(&self.user) {
+        if let Some(own) = counts.by_key.get_mut(&self.key) {
             *own = own.saturating_sub(1);
             if *own == 0 {
-                counts.by_user.remove(&self.user);
+                counts.by_key.remove(&self.key);
             }
         }
         if counts.total == 0 {
             self.admission.idle.notify_waiters();
         }
+    }
+}
+
+/// What a request was let in with: its places, and whose account its bytes go on.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _of_user: Place<UserId>,
+    _of_credential: Option<Place<(UserId, CredentialName)>>,
+    bytes: Option<Bytes>,
+}
+
+impl Permit {
+    /// `bytes` is left out where nobody limits them.
+    pub(crate) fn new(
+        of_user: Place<UserId>,
+        of_credential: Option<Place<(UserId, CredentialName)>>,
+        bytes: Option<Bytes>,
+    ) -> Self {
+        Self {
+            _of_user: of_user,
+            _of_credential: of_credential,
+            bytes,
+        }
+    }
+
+    /// Counts bytes that have moved, in either direction.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        if let Some(account) = &mut self.bytes {
+            account.uncounted += bytes as u64;
+            if account.uncounted >= COUNTED_BYTES {
+                account.count();
+            }
+        }
+    }
+}
+
+/// The bytes of one exchange. What is not counted yet is counted at the end.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    guard: Arc<Guard>,
+    payer: Payer,
+    uncounted: u64,
+}
+
+impl Bytes {
+    pub(crate) fn new(guard: Arc<Guard>, payer: Payer) -> Self {
+        Self {
+            guard,
+            payer,
+            uncounted: 0,
+        }
+    }
+
+    fn count(&mut self) {
+        let bytes = std::mem::take(&mut self.uncounted);
+        if bytes > 0 {
+            self.guard.moved(&self.payer, bytes);
+        }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.count();
     }
 }

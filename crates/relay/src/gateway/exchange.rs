@@ -46,7 +46,7 @@ pub(crate) struct Exchange {
     max_body_bytes: u64,
     record: Record,
     standing: Standing,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl fmt::Debug for Exchange {
@@ -83,7 +83,7 @@ impl Exchange {
             max_body_bytes: max_body_bytes.unwrap_or(u64::MAX),
             record,
             standing,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -157,6 +157,7 @@ impl Exchange {
                             return Poll::Ready(Err(self.give_up(too_large(self.max_body_bytes))));
                         }
                         self.record.bytes_toward_upstream = total;
+                        self.permit.moved(data.len());
                         *rest = data;
                     }
                     Err(frame) => {
@@ -310,6 +311,7 @@ impl Body for AnswerBody {
         match std::task::ready!(this.poll_stream(cx)) {
             Ok(Some(piece)) => {
                 this.exchange.record.bytes_toward_caller += piece.len() as u64;
+                this.exchange.permit.moved(piece.len());
                 this.tear.passed(&piece);
                 if this.declared_bytes == Some(this.exchange.record.bytes_toward_caller) {
                     // The HTTP library is done here and drops this body: the answer is whole all the same.

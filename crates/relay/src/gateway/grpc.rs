@@ -66,7 +66,8 @@ impl Grpc {
     }
 }
 
-fn refused(status: Status) -> Response<GatewayBody> {
+/// The answer that is nothing but a status.
+pub(crate) fn refused(status: Status) -> Response<GatewayBody> {
     status
         .into_http()
         .map(|body| GatewayBody::Grpc { body, _place: None })

@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
@@ -26,7 +26,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +35,7 @@ use crate::{
     Relay, gateway,
     gateway::{idleness::Requests, stall, timed_io::TimedIo},
     leaving::Parting,
+    limits::Welcome,
     metrics::Metrics,
     phase::Stage,
 };
@@ -43,6 +44,8 @@ use crate::{
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long the loop rests when the system has no descriptor left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(50);
+/// How long a connection over its address's limit may stay once it was told so.
+const REFUSED_IDLE: Duration = Duration::from_secs(1);
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const MAX_FRAME_BYTES: u32 = 128 * 1024;
@@ -128,6 +131,18 @@ impl Entrance {
         peer: SocketAddr,
         place: Result<OwnedSemaphorePermit, AcquireError>,
     ) {
+        let refused_until = match self.relay.guard.connection(peer.ip(), Instant::now()) {
+            Welcome::Served => None,
+            Welcome::Refused { until } => Some(until),
+            Welcome::Closed => return,
+        };
+        let peer = Peer {
+            address: peer,
+            client: None,
+            is_certified: false,
+            pulse: Pulse::default(),
+            refused_until,
+        };
         let place = Place::taken(place, &self.relay.metrics);
         let relay = Arc::clone(&self.relay);
         let tls = self.tls.clone();
@@ -165,19 +180,15 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn serve(
     relay: &Arc<Relay>,
     stream: TcpStream,
-    address: SocketAddr,
+    mut peer: Peer,
     tls: Option<TlsAcceptor>,
     place: &Place,
 ) {
+    let address = peer.address;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(peer = %address, %error, "no delay cannot be switched off");
     }
     give_up_unacknowledged(&stream, relay.config.gap_timeout);
-    let mut peer = Peer {
-        address,
-        is_certified: false,
-        pulse: Pulse::default(),
-    };
     let stream = Pulsed::new(stream, peer.pulse.clone());
     let Some(tls) = tls else {
         return serve_http(relay, stream, peer, place).await;
@@ -283,7 +294,11 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let address = peer.address;
-    let requests = Arc::new(Requests::new(relay.config.idle_timeout, None));
+    let idle_timeout = match peer.refused_until {
+        Some(_) => REFUSED_IDLE.min(relay.config.idle_timeout),
+        None => relay.config.idle_timeout,
+    };
+    let requests = Arc::new(Requests::new(idle_timeout, None));
     let io = TimedIo::new(
         stream,
         read_ahead,
@@ -369,12 +384,16 @@ impl Drop for PlaceGuard {
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// For the log.
+    /// Its own, as the system says.
     pub(crate) address: SocketAddr,
+    /// Where the request came from that became this connection, if one did: what comes inside says nothing of that.
+    pub(crate) client: Option<IpAddr>,
     /// True when a certificate was shown that the TLS settings accept.
     pub(crate) is_certified: bool,
     /// When bytes last came, below TLS and the bridge.
     pub(crate) pulse: Pulse,
+    /// Its address has opened too many connections: until then every request is refused.
+    pub(crate) refused_until: Option<Instant>,
 }
 
 /// Reads just enough to tell the protocol.

@@ -35,13 +35,15 @@ use hyper::body::Incoming;
 use crate::{
     Relay,
     bridge::websocket,
-    error::{Dialect, codes},
+    error::{Dialect, codes, retry_after_seconds, to_status},
     gateway::{
         body::GatewayBody,
         headers::{ALLOW, NO_REFERRER, NO_STORE, NOSNIFF, X_REQUEST_ID},
+        listener::Peer,
         record::Record,
         route::{Place, Route},
     },
+    limits::{Asker, address},
     login,
 };
 
@@ -50,12 +52,16 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const PANIC_HOOK: &str = "x-c2l-test-panic";
 
 /// Answers one request. Dropping the future resets whatever it had opened.
-pub(crate) async fn serve(relay: Arc<Relay>, request: Request<Incoming>) -> Response<GatewayBody> {
+pub(crate) async fn serve(
+    relay: Arc<Relay>,
+    mut request: Request<Incoming>,
+) -> Response<GatewayBody> {
     let request_id =
         headers::request_id(request.headers()).unwrap_or_else(|| relay.request_ids.mint());
     let dialect = Route::dialect_of(request.uri().path());
     let challenge = credential::challenge(request.uri().path(), request.headers());
     let is_http1 = request.version() <= Version::HTTP_11;
+    note_asker(&relay, &mut request, &request_id);
     let answer = dispatch(&relay, request, request_id.clone(), challenge.clone());
     let answer = unwind_safe(answer).await;
     let mut response = answer.unwrap_or_else(|| {
@@ -98,6 +104,12 @@ async fn dispatch(
     request_id: String,
     challenge: HeaderValue,
 ) -> Response<GatewayBody> {
+    if let Some(peer) = request.extensions().get::<Peer>()
+        && let Some(until) = peer.refused_until
+        && let Err(fault) = relay.guard.refused_connection(peer.address.ip(), until)
+    {
+        return refused_connection(&fault, &request, &request_id, challenge);
+    }
     if grpc::is_grpc(&request) {
         return relay.grpc.answer(request, relay.config.head_timeout).await;
     }
@@ -114,6 +126,7 @@ async fn dispatch(
     let cors = cors::Grant::for_request(&relay.config.cors_origins, &head.headers);
     let mut record = Some(Record::new(
         request_id.clone(),
+        Asker::of(&head.extensions),
         head.method.clone(),
         route::redact(head.uri.path()),
         Arc::clone(&relay.metrics),
@@ -134,6 +147,38 @@ async fn dispatch(
         record.end_with(response.status());
     }
     cors.apply(response.headers_mut());
+    response
+}
+
+/// Says among the request's extensions where it comes from, for whoever limits or records.
+fn note_asker(relay: &Relay, request: &mut Request<Incoming>, request_id: &str) {
+    let peer = request.extensions().get::<Peer>();
+    let found = |peer: &Peer| {
+        let client = || relay.guard.client(peer.address.ip(), request.headers());
+        peer.client.unwrap_or_else(client)
+    };
+    let asker = Asker {
+        address: peer.map_or(address::UNKNOWN, found),
+        request_id: Arc::from(request_id),
+    };
+    request.extensions_mut().insert(asker);
+}
+
+/// The answer on a connection beyond its address's limit, after which an HTTP/1.1 one ends.
+fn refused_connection(
+    fault: &Fault,
+    request: &Request<Incoming>,
+    request_id: &str,
+    challenge: HeaderValue,
+) -> Response<GatewayBody> {
+    if grpc::is_grpc(request) {
+        return grpc::refused(to_status(fault));
+    }
+    let dialect = Route::dialect_of(request.uri().path());
+    let mut response = refusal(fault, dialect, request_id, challenge);
+    if request.version() <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
     response
 }
 
@@ -161,7 +206,7 @@ async fn answer(
             Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
             Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
             Place::Rest => rest::answer(relay, &route, &head, body, request_id).await,
-            Place::Login => login::web::page(relay, &route.path, &head, body, request_id).await,
+            Place::Login => login::web::page(relay, &route.path, &head, body).await,
             Place::Page => rest::page(&head),
         }
     }
@@ -196,7 +241,7 @@ fn refusal(
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::REFERRER_POLICY, NO_REFERRER); // the path may hold a credential
-    if let Some(seconds) = codes.retry_after {
+    if let Some(seconds) = retry_after_seconds(fault) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     match fault.kind {

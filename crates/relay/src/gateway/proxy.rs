@@ -20,6 +20,7 @@ use crate::{
         route::{Place, Route, scope_for, unknown_device},
     },
     identity::{Caller, Standing},
+    limits::Asker,
     registry::Session,
 };
 
@@ -37,17 +38,11 @@ pub(crate) async fn forward(
 ) -> Result<Response<GatewayBody>, Fault> {
     let caller = relay
         .identities
-        .caller(
-            route.credential.as_deref(),
-            &head.headers,
-            &[TokenKind::Api],
-        )
+        .caller(route.credential.as_deref(), &head, &[TokenKind::Api])
         .await?;
-    note(slot, |record| {
-        record.user = caller.user.log_id().to_string()
-    });
+    note(slot, |record| record.caller(&caller));
     caller.require(scope_for(&head.method, &route.path)?)?;
-    let permit = relay.admit(&caller.user)?;
+    let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
     let device = bound_device(&caller, device(&route, &head.headers)?)?;
     let session = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device = session.device.to_string());

@@ -7,18 +7,25 @@ use std::{
     time::Duration,
 };
 
+use c2l_auth::UserId;
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::StatusCode;
 use tokio::time::Instant;
 use tracing::Level;
 
-use crate::metrics::Metrics;
+use crate::{
+    audit::{CredentialName, Event, Who},
+    identity::Caller,
+    limits::Asker,
+    metrics::Metrics,
+};
 
 /// What is logged when the exchange ends.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) request_id: String,
-    pub(crate) user: String,
+    asker: Asker,
+    caller: Option<(UserId, CredentialName)>,
     pub(crate) device: String,
     pub(crate) method: http::Method,
     pub(crate) route: String,
@@ -34,13 +41,15 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(
         request_id: String,
+        asker: Asker,
         method: http::Method,
         route: String,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             request_id,
-            user: String::new(),
+            asker,
+            caller: None,
             device: String::new(),
             method,
             route,
@@ -52,6 +61,11 @@ impl Record {
             bytes_toward_caller: 0,
             outcome: None,
         }
+    }
+
+    /// It is this caller's.
+    pub(crate) fn caller(&mut self, caller: &Caller) {
+        self.caller = Some((caller.user.clone(), caller.credential.clone()));
     }
 
     /// The answer has begun.
@@ -74,6 +88,21 @@ impl Record {
     /// This is what the caller is told, instead of an answer or in the middle of one. What comes after changes nothing.
     pub(crate) fn fail(&mut self, fault: &Fault) {
         self.outcome.get_or_insert(Err((fault.kind, fault.origin)));
+    }
+}
+
+impl Record {
+    /// A refusal by policy is for the operator's own record as well.
+    fn audit(&self, origin: Origin) {
+        let who = Who {
+            user: self.caller.as_ref().map(|(user, _)| user),
+            credential: self.caller.as_ref().map(|(_, credential)| credential),
+            ..self.asker.who()
+        };
+        who.did(Event::PolicyRefused {
+            origin: origin.as_str(),
+            route: &self.route,
+        });
     }
 }
 
@@ -103,6 +132,13 @@ impl Drop for Record {
                 (kind.as_str(), origin.as_str())
             }
         };
+        if let Err((Kind::Forbidden, origin)) = outcome {
+            self.audit(origin);
+        }
+        let user = self
+            .caller
+            .as_ref()
+            .map(|(user, _)| user.log_id().to_string());
         // What went well, or wrong at the caller's, is of interest one by one only to who debugs.
         let is_notable = outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
         let level = if is_notable {
@@ -113,7 +149,7 @@ impl Drop for Record {
         event_at!(
             level,
             request_id = %self.request_id,
-            user = %self.user,
+            user = %user.as_deref().unwrap_or_default(),
             device = %self.device,
             method = %self.method,
             route = %self.route,

@@ -32,7 +32,7 @@ use c2l_auth::{
 };
 use c2l_store::{Storage, StoreError};
 use c2l_tunnel::Fault;
-use http::HeaderMap;
+use http::request;
 use tokio::sync::watch;
 
 pub use self::accounts::Accounts;
@@ -48,6 +48,7 @@ use self::{keys::Keys, revocations::Revocations};
 use crate::{
     audit::CredentialName,
     gateway::credential,
+    limits::{Asker, Guard, Payer},
     providers::{Providers, Refusal},
 };
 
@@ -58,6 +59,7 @@ const MAX_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Identities {
     providers: Arc<Providers>,
+    guard: Arc<Guard>,
     pepper: Arc<Pepper>,
     store: Arc<dyn Storage>,
     keys: RwLock<Keys>,
@@ -86,17 +88,19 @@ impl Identities {
     /// When that cannot be read.
     pub(crate) async fn load(
         providers: Arc<Providers>,
+        guard: Arc<Guard>,
         accounts: Accounts,
     ) -> Result<Arc<Self>, StoreError> {
-        let identities = Self::new(providers, accounts);
+        let identities = Self::new(providers, guard, accounts);
         identities.reload().await?;
         Ok(Arc::new(identities))
     }
 
     /// With nothing of what `accounts` keeps yet.
-    pub(crate) fn new(providers: Arc<Providers>, accounts: Accounts) -> Self {
+    pub(crate) fn new(providers: Arc<Providers>, guard: Arc<Guard>, accounts: Accounts) -> Self {
         Self {
             providers,
+            guard,
             pepper: accounts.pepper,
             store: accounts.store,
             keys: RwLock::default(),
@@ -107,42 +111,96 @@ impl Identities {
         }
     }
 
-    /// The caller of a request, with a credential of one of these kinds.
+    /// The caller of a request, which counts as one of theirs, with a credential of one of these kinds.
     ///
     /// # Errors
-    /// `Unauthenticated` or `InvalidRequest`, where the message says which thing is wrong; `IssuerUnreachable`.
+    /// Those of [`Self::identify`]; `InvalidRequest`, and `UserOverLimit`.
     pub(crate) async fn caller(
         &self,
         path: Option<&str>,
-        headers: &HeaderMap,
+        head: &request::Parts,
         kinds: &[Kind],
     ) -> Result<Arc<Caller>, Fault> {
-        let credential = credential::find(path, headers)?;
-        Ok(self.identify(&credential, kinds).await?)
+        let credential = credential::find(path, &head.headers)?;
+        let asker = Asker::of(&head.extensions);
+        let caller = self.identify(&asker, &credential, kinds).await?;
+        self.guard.request(&asker, &Payer::of(&caller))?;
+        Ok(caller)
     }
 
     /// Whose credential this is, if it is good now, of one of these kinds, and not revoked. Waits where a key of its
     /// issuer has to be fetched; see [`Providers::verify`].
     ///
     /// # Errors
-    /// What is wrong with it, in words fit for the sender.
+    /// `Unauthenticated`, where the message says what is wrong; `IssuerUnreachable`; `UserOverLimit` without having
+    /// looked at it, when too many from that address were bad.
     pub(crate) async fn identify(
         &self,
+        asker: &Asker,
         credential: &str,
         kinds: &[Kind],
-    ) -> Result<Arc<Caller>, Refusal> {
-        let caller = self.remembered_or_verified(credential).await?;
-        if !kinds.contains(&caller.grant.kind) {
-            let found = caller.grant.kind;
-            return Err(AuthError::WrongKind { found }.into());
+    ) -> Result<Arc<Caller>, Fault> {
+        let fingerprint = Fingerprint::of(credential);
+        if let Some(caller) = self.recall(&fingerprint) {
+            return self.of_kind(caller, asker, credential, kinds);
+        }
+        self.guard.may_judge(asker, credential)?;
+        self.identify_renewal(asker, credential, kinds).await
+    }
+
+    /// The same for who is here already with a good one: nothing of the address is asked.
+    ///
+    /// # Errors
+    /// `Unauthenticated` and `IssuerUnreachable`, as [`Self::identify`].
+    pub(crate) async fn identify_renewal(
+        &self,
+        asker: &Asker,
+        credential: &str,
+        kinds: &[Kind],
+    ) -> Result<Arc<Caller>, Fault> {
+        let fingerprint = Fingerprint::of(credential);
+        let judged = self.remembered_or_verified(credential, fingerprint).await;
+        let caller = judged.map_err(|refusal| match refusal {
+            Refusal::Credential(error) => self.guard.refused(asker, credential, &error),
+            Refusal::IssuerUnreachable => refusal.into(),
+        })?;
+        let caller = self.of_kind(caller, asker, credential, kinds)?;
+        self.guard
+            .accepted(asker, fingerprint, &caller.grant, &caller.credential);
+        Ok(caller)
+    }
+
+    fn of_kind(
+        &self,
+        caller: Arc<Caller>,
+        asker: &Asker,
+        credential: &str,
+        kinds: &[Kind],
+    ) -> Result<Arc<Caller>, Fault> {
+        let found = caller.grant.kind;
+        if !kinds.contains(&found) {
+            let error = AuthError::WrongKind { found };
+            return Err(self.guard.refused(asker, credential, &error));
         }
         caller.note_used(SystemTime::now());
         Ok(caller)
     }
 
-    async fn remembered_or_verified(&self, credential: &str) -> Result<Arc<Caller>, Refusal> {
+    /// One that was judged in the present epoch, with the keys that there are.
+    fn recall(&self, fingerprint: &Fingerprint) -> Option<Arc<Caller>> {
+        let known = self.lock_remembered().get(fingerprint).cloned()?;
+        let is_current = known.judged_in == self.epoch()
+            && known.key_removals == self.providers.key_removals()
+            && known.caller.is_in_force(SystemTime::now());
+        is_current.then_some(known.caller)
+    }
+
+    async fn remembered_or_verified(
+        &self,
+        credential: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Arc<Caller>, Refusal> {
         let now = SystemTime::now();
-        let fingerprint = Fingerprint::of(credential);
         let known = self.lock_remembered().get(&fingerprint).cloned();
         // Before it is judged: a revocation that comes meanwhile has another epoch, and it is judged again.
         let judged_in = self.epoch();

@@ -2,12 +2,7 @@
 //!
 //! Invariant: no answer is kept on the way or framed, and none says more than its own page needs.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderValue, Response, StatusCode, header, request};
@@ -23,9 +18,9 @@ use crate::{
     gateway::{
         body::GatewayBody,
         headers::{NO_REFERRER, NO_STORE, NOSNIFF},
-        listener::Peer,
         rest,
     },
+    limits::Asker,
 };
 
 /// When trouble of the relay's own may be over.
@@ -35,10 +30,9 @@ pub(super) const SOON: Duration = Duration::from_secs(5);
 pub(super) struct Asked {
     pub(super) relay: Arc<Relay>,
     pub(super) logins: Arc<Logins>,
-    pub(super) address: IpAddr,
+    pub(super) asker: Asker,
     /// What the asker calls this relay.
     pub(super) host: Option<String>,
-    pub(super) request_id: String,
     pub(super) form: Form,
 }
 
@@ -51,7 +45,6 @@ impl Asked {
         relay: &Arc<Relay>,
         head: &request::Parts,
         body: Incoming,
-        request_id: &str,
     ) -> Result<Self, Fault> {
         let logins = relay.logins.as_ref().ok_or_else(rest::unknown)?;
         let body = timeout(relay.config.head_timeout, rest::collect(body));
@@ -60,24 +53,18 @@ impl Asked {
             Fault::new(Kind::Timeout, Origin::Caller, message).retry_safe()
         })??;
         let form = Form::parse(&body);
-        let peer = head.extensions.get::<Peer>();
         Ok(Self {
             relay: Arc::clone(relay),
             logins: Arc::clone(logins),
-            address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip()),
+            asker: Asker::of(&head.extensions),
             host: host(head).map(str::to_owned),
-            request_id: request_id.to_owned(),
             form: form.ok_or_else(|| invalid("the body is no form, or has a field twice"))?,
         })
     }
 
     /// Whoever it is: from where, with which request.
     pub(super) fn who(&self) -> Who<'_> {
-        Who {
-            address: Some(self.address),
-            request_id: Some(&self.request_id),
-            ..Who::default()
-        }
+        self.asker.who()
     }
 }
 

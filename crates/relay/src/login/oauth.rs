@@ -42,7 +42,6 @@ pub(crate) async fn answer(
     path: &str,
     head: &request::Parts,
     body: Incoming,
-    request_id: &str,
 ) -> Result<Response<GatewayBody>, Fault> {
     let what = match path.strip_prefix(PREFIX) {
         Some("device") => Wish::Device,
@@ -54,7 +53,7 @@ pub(crate) async fn answer(
         let message = "this path takes a form by POST";
         return Err(Fault::new(Kind::MethodNotAllowed, Origin::Caller, message).retry_safe());
     }
-    let asked = Asked::read(relay, head, body, request_id).await?;
+    let asked = Asked::read(relay, head, body).await?;
     // Half of it must not be left undone when whoever asks leaves: a thief could keep a login from ending that way.
     let work = relay.life.tracker.spawn(async move {
         let answer = match what {
@@ -95,7 +94,7 @@ impl Asked {
     fn start(&self) -> Result<Value, No> {
         let device = DeviceName::parse(self.field("device_name")?)
             .map_err(|error| No::new("invalid_request", error.to_string()))?;
-        let started = self.logins.start(&device, self.address);
+        let started = self.logins.start(&device, self.asker.address);
         let started = started.map_err(|error| match error {
             NotStarted::Full(Full::OfPlace(wait)) => No::too_many(
                 wait,

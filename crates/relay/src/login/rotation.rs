@@ -9,6 +9,7 @@ use super::{LoginConfig, Logins, Times};
 use crate::{
     Accounts,
     identity::{Going, Identities, NotRefreshed},
+    limits::{Asker, Guard, RateLimits},
     providers::Providers,
 };
 
@@ -77,7 +78,7 @@ impl Scene {
         let verifier = Arc::new(Verifier::new(vec![key.issuer()]).unwrap());
         let accounts = Accounts::in_memory().unwrap();
         let providers = Arc::new(Providers::unasked(verifier));
-        let identities = Identities::load(Arc::clone(&providers), accounts.clone()).await;
+        let identities = Identities::load(Arc::clone(&providers), guard(), accounts.clone()).await;
         let mut scene = Self {
             identities: identities.unwrap(),
             providers,
@@ -127,7 +128,10 @@ impl Scene {
     async fn accepted(&self) -> usize {
         let mut good = 0;
         for token in &self.access {
-            let caller = self.identities.identify(token, &[Kind::Agent]).await;
+            let caller = self
+                .identities
+                .identify(&nobody(), token, &[Kind::Agent])
+                .await;
             let is_good = caller.is_ok_and(|caller| caller.grant.device == Some(desk()));
             good += usize::from(is_good);
         }
@@ -135,9 +139,17 @@ impl Scene {
     }
 
     async fn restart(&mut self) {
-        let loaded = Identities::load(Arc::clone(&self.providers), self.accounts.clone());
+        let loaded = Identities::load(Arc::clone(&self.providers), guard(), self.accounts.clone());
         self.identities = loaded.await.unwrap();
     }
+}
+
+fn guard() -> Arc<Guard> {
+    Arc::new(Guard::new(RateLimits::off()))
+}
+
+fn nobody() -> Asker {
+    Asker::of(&http::Extensions::new())
 }
 
 fn desk() -> DeviceName {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Relay,
     audit::Who,
+    error::codes,
     gateway::{body::GatewayBody, rest::unknown},
     identity::ACCOUNT_KINDS,
 };
@@ -38,7 +39,6 @@ pub(crate) async fn page(
     path: &str,
     head: &request::Parts,
     body: Incoming,
-    request_id: &str,
 ) -> Result<Response<GatewayBody>, Fault> {
     if relay.logins.is_none() {
         return Err(unknown());
@@ -56,7 +56,7 @@ pub(crate) async fn page(
                 let said = page::done("This form does not come from this relay's own page.");
                 return Ok(html(StatusCode::FORBIDDEN, said));
             }
-            let asked = Asked::read(relay, head, body, request_id).await?;
+            let asked = Asked::read(relay, head, body).await?;
             Ok(asked.judge().await)
         }
         ("/login/style.css", &(Method::GET | Method::HEAD)) => {
@@ -85,18 +85,25 @@ impl Asked {
         let token = self.form.get("token").unwrap_or_default().trim();
         let now = SystemTime::now();
         let identities = &self.relay.identities;
-        let caller = match identities.identify(token, &ACCOUNT_KINDS).await {
+        let caller = match identities
+            .identify(&self.asker, token, &ACCOUNT_KINDS)
+            .await
+        {
             Ok(caller) => caller,
-            Err(error) => {
-                let wrong = format!("This token is not accepted: {error}.");
-                return again(StatusCode::UNAUTHORIZED, &wrong);
+            Err(fault) => {
+                let wrong = format!("This token is not accepted: {}.", fault.message);
+                let answer = again(codes(fault.kind).http, &wrong);
+                return match fault.retry_after {
+                    Some(wait) => with_wait(answer, wait),
+                    None => answer,
+                };
             }
         };
         if let Err(fault) = caller.require(Scope::Account) {
             return again(StatusCode::FORBIDDEN, &format!("{}.", fault.message));
         }
         let by = Approver::Caller(Arc::clone(&caller));
-        match self.logins.look_with_ticket(code, by, self.address) {
+        match self.logins.look_with_ticket(code, by, self.asker.address) {
             Ok((asking, ticket)) => {
                 // Typed in one way or another: shown as the machine shows it.
                 let code = UserCode::parse(code).map_or_else(String::new, |code| code.shown());

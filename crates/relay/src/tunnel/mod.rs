@@ -34,7 +34,12 @@ pub(crate) fn routes(
     registry: &Arc<Registry>,
     health: &Health,
 ) -> Result<Routes, Error> {
-    let status = StatusServer::new(Arc::clone(identities), Arc::clone(registry), server.life());
+    let status = StatusServer::new(
+        Arc::clone(identities),
+        server.guard(),
+        Arc::clone(registry),
+        server.life(),
+    );
     let max_bytes = config.tunnel.max_message_bytes as usize;
     let tunnel = TunnelServiceServer::new(server)
         .max_decoding_message_size(max_bytes)

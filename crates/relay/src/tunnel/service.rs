@@ -9,11 +9,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     Config,
+    audit::{Event, Who},
+    error::to_status,
     gateway::listener::{Life, Peer},
     identity::Identities,
+    limits::{Asker, Guard},
     metrics::Metrics,
     registry::Registry,
-    status::identify,
+    status::{bearer, identify},
     tunnel::session::{Outbound, Terms, start},
 };
 
@@ -30,6 +33,7 @@ impl TunnelServer {
         identities: &Arc<Identities>,
         registry: &Arc<Registry>,
         metrics: &Arc<Metrics>,
+        guard: &Arc<Guard>,
         life: &Life,
     ) -> Self {
         Self {
@@ -40,6 +44,7 @@ impl TunnelServer {
                 identities: Arc::clone(identities),
                 registry: Arc::clone(registry),
                 metrics: Arc::clone(metrics),
+                guard: Arc::clone(guard),
                 life: life.clone(),
             }),
         }
@@ -47,6 +52,10 @@ impl TunnelServer {
 
     pub(crate) fn life(&self) -> &Life {
         &self.terms.life
+    }
+
+    pub(crate) fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.terms.guard)
     }
 }
 
@@ -58,7 +67,11 @@ impl TunnelService for TunnelServer {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Outbound>, Status> {
-        let caller = identify(&self.terms.identities, request.metadata(), Kind::Agent).await?;
+        let asker = Asker::of(request.extensions());
+        let within = self.terms.guard.session(&asker);
+        within.map_err(|fault| to_status(&fault))?;
+        let (token, kind) = (bearer(request.metadata())?.to_owned(), Kind::Agent);
+        let caller = identify(&self.terms.identities, &asker, &token, kind).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
@@ -66,13 +79,19 @@ impl TunnelService for TunnelServer {
         let peer = request.extensions().get::<Peer>();
         let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
-            return Err(Status::permission_denied(
-                "this relay asks agents for a certificate as well",
-            ));
+            let reason = "this relay asks agents for a certificate as well";
+            let who = Who {
+                user: Some(&caller.user),
+                credential: Some(&caller.credential),
+                ..asker.who()
+            };
+            who.did(Event::SessionRefused { reason });
+            return Err(Status::permission_denied(reason));
         }
         Ok(Response::new(start(
             &self.terms,
             caller,
+            asker,
             request.into_inner(),
             pulse,
         )))

@@ -25,11 +25,12 @@ use tracing::Instrument as _;
 
 use crate::{
     Config,
+    audit::{self, Who},
     error::to_status,
     gateway::listener::Life,
     identity::{Caller, Identities, Standing},
+    limits::{Asker, Guard},
     metrics::Metrics,
-    providers::Refusal,
     registry::{Registration, Registry, Session},
 };
 
@@ -44,6 +45,7 @@ pub(crate) struct Terms {
     pub(crate) identities: Arc<Identities>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) life: Life,
 }
 
@@ -66,6 +68,7 @@ impl Terms {
 pub(crate) fn start(
     terms: &Arc<Terms>,
     caller: Arc<Caller>,
+    asker: Asker,
     inbound: Streaming<AgentMessage>,
     pulse: Pulse,
 ) -> Outbound {
@@ -78,6 +81,7 @@ pub(crate) fn start(
         inbound,
         pulse,
         standing: Standing::new(&terms.identities, caller),
+        asker,
         session: None,
         renewal_told_at: None,
         renewal: None,
@@ -108,6 +112,7 @@ struct Driver {
     inbound: Streaming<AgentMessage>,
     pulse: Pulse,
     standing: Standing,
+    asker: Asker,
     session: Option<Arc<Session>>,
     renewal_told_at: Option<Instant>,
     /// The fresh token that is being verified, the newest if there were several.
@@ -115,7 +120,7 @@ struct Driver {
 }
 
 /// Verifying may wait for keys of the token's issuer; the session goes on meanwhile.
-type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Caller>, Refusal>> + Send>>;
+type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Caller>, Fault>> + Send>>;
 
 /// What the driver was woken by.
 enum Event {
@@ -124,7 +129,7 @@ enum Event {
     InboundEnded,
     SessionClosed,
     TokenExpired,
-    Renewed(Result<Arc<Caller>, Refusal>),
+    Renewed(Result<Arc<Caller>, Fault>),
     Revoked,
     RelayClosing,
 }
@@ -138,6 +143,8 @@ impl Driver {
             match self.next(&mut timer, &mut expiry).await {
                 Event::Message(message) => {
                     if let Err(status) = self.receive(*message) {
+                        let reason = status.message();
+                        self.who().did(audit::Event::SessionRefused { reason });
                         break status;
                     }
                 }
@@ -162,8 +169,33 @@ impl Driver {
             self.terms.registry.remove(&session);
             let reason = self.link.close_reason().map(|reason| reason.to_string());
             tracing::info!(session = %session.id, device = %session.device, reason, "session closed");
+            self.audit_end(&session);
         }
         status
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            user: Some(&self.grant().user),
+            credential: Some(&self.standing.caller().credential),
+            ..self.asker.who()
+        }
+    }
+
+    fn audit_end(&self, session: &Session) {
+        let reason = self.link.close_reason();
+        let is_replaced = reason == Some(CloseReason::Replaced);
+        let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
+        let (session, device) = (session.id.as_str(), session.device.as_str());
+        self.who().did(if is_replaced {
+            audit::Event::SessionReplaced { session, device }
+        } else {
+            audit::Event::SessionClosed {
+                session,
+                device,
+                reason: &reason,
+            }
+        });
     }
 
     async fn next(&mut self, timer: &mut Pin<Box<Sleep>>, expiry: &mut Pin<Box<Sleep>>) -> Event {
@@ -274,6 +306,10 @@ impl Driver {
             .sessions_total
             .fetch_add(1, Ordering::Relaxed);
         tracing::info!(session = %session.id, device = %session.device, build = session.build, "session opened");
+        self.who().did(audit::Event::SessionOpened {
+            session: &session.id,
+            device: session.device.as_str(),
+        });
         self.session = Some(session);
         // The relay may have begun to leave since this agent was let in; then nobody else will tell it.
         if let Some(parting) = self.terms.life.parting.get() {
@@ -285,12 +321,16 @@ impl Driver {
     /// Begins to verify a fresh token.
     fn renew(&mut self, token: String) {
         let identities = Arc::clone(&self.terms.identities);
-        let verifying = async move { identities.identify(&token, &[TokenKind::Agent]).await };
+        let asker = self.asker.clone();
+        let verifying = async move {
+            let kinds = &[TokenKind::Agent];
+            identities.identify_renewal(&asker, &token, kinds).await
+        };
         self.renewal = Some(Box::pin(verifying));
     }
 
     /// Goes on with a fresh token of the same user. A bad one changes nothing: the present one still runs.
-    fn renewed(&mut self, identified: Result<Arc<Caller>, Refusal>, expiry: &mut Pin<Box<Sleep>>) {
+    fn renewed(&mut self, identified: Result<Arc<Caller>, Fault>, expiry: &mut Pin<Box<Sleep>>) {
         match identified {
             Ok(caller)
                 if caller.user == self.grant().user
@@ -307,7 +347,7 @@ impl Driver {
                 self.link.answer_renewal(true, self.token_holds(), "");
             }
             Ok(_) => self.refuse_renewal("the fresh token is another user's or device's"),
-            Err(refusal) => self.refuse_renewal(&refusal.to_string()),
+            Err(fault) => self.refuse_renewal(&fault.message),
         }
     }
 

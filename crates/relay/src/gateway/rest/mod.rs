@@ -25,10 +25,10 @@ use crate::{
     gateway::{
         body::GatewayBody,
         headers::{NO_REFERRER, NO_STORE, NOSNIFF},
-        listener::Peer,
         route::Route,
     },
     identity::{ACCOUNT_KINDS, Caller},
+    limits::Asker,
     login::oauth,
     status,
 };
@@ -74,7 +74,7 @@ pub(crate) async fn answer(
         "/relay/v1/whoami" if is_read => {
             let caller = relay
                 .identities
-                .caller(None, &head.headers, &[TokenKind::Api])
+                .caller(None, head, &[TokenKind::Api])
                 .await?;
             let who = status::who_am_i(&caller.grant);
             serde_json::json!({
@@ -92,7 +92,7 @@ pub(crate) async fn answer(
         "/relay/v1/devices" if is_read => {
             let caller = relay
                 .identities
-                .caller(None, &head.headers, &[TokenKind::Api])
+                .caller(None, head, &[TokenKind::Api])
                 .await?;
             devices(relay, &caller)
         }
@@ -101,7 +101,7 @@ pub(crate) async fn answer(
         | "/relay/v1/whoami"
         | "/relay/v1/devices" => return Err(read_only()),
         path if path.starts_with(oauth::PREFIX) => {
-            return oauth::answer(relay, path, head, body, request_id).await;
+            return oauth::answer(relay, path, head, body).await;
         }
         path => {
             let operation = Operation::find(&head.method, path)?.ok_or_else(unknown)?;
@@ -142,17 +142,14 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let caller = relay
-        .identities
-        .caller(None, &head.headers, &ACCOUNT_KINDS)
-        .await?;
+    let caller = relay.identities.caller(None, head, &ACCOUNT_KINDS).await?;
     caller.require(Scope::Account)?;
-    let permit = relay.admit(&caller.user)?;
+    let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
     let body = read_body(relay, head, body).await?;
     if !relay.identities.still_stands(&caller, None) {
         return Err(unauthenticated("the credential was revoked"));
     }
-    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let address = Some(Asker::of(&head.extensions).address);
     let (shared, request_id) = (Arc::clone(relay), request_id.to_owned());
     // Half of it must not be left undone when the caller leaves: the tracker's task goes on.
     let work = relay.life.tracker.spawn(async move {
