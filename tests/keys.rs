@@ -6,7 +6,7 @@ mod commands;
 #[path = "keys/model.rs"]
 mod model;
 #[path = "keys/rest.rs"]
-mod rest;
+pub(crate) mod rest;
 #[path = "keys/revoked.rs"]
 mod revoked;
 #[path = "keys/storage.rs"]

@@ -279,6 +279,8 @@ pub(crate) enum Shown {
     Dev(Typed<Dev>),
     /// Those of `c2l doctor`
     Doctor(Typed<Doctor>),
+    /// Those of `c2l login`
+    Login(Typed<Login>),
     /// Those of `c2l token issue`
     Token(Typed<Token>),
 }

@@ -74,7 +74,7 @@ fn place(data_dir: &Path) -> PathBuf {
 }
 
 #[cfg(unix)]
-pub(crate) use self::door::{Door, listen};
+pub(crate) use self::door::listen;
 
 #[cfg(unix)]
 mod door {

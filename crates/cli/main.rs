@@ -40,7 +40,7 @@ use tracing::warn;
 use crate::{
     args::{
         Agent, AgentCommand, Asked, Cli, Command, ConfigCommand, Dev, DeviceCommand, Doctor,
-        KeyCommand, Relay, Shown, Takes, Token, TokenCommand, Typed, UserCommand,
+        KeyCommand, Login, Relay, Shown, Takes, Token, TokenCommand, Typed, UserCommand,
     },
     logging::Log,
     settings::{
@@ -296,6 +296,7 @@ fn show(general: &Flags, command: Option<Shown>) -> anyhow::Result<()> {
             doctor::read(values);
             agent::read(values)
         })],
+        Some(Shown::Login(typed)) => vec![shown(general, typed, login_settings::read)],
         Some(Shown::Token(typed)) => vec![shown(general, typed, token::read)],
         None => vec![
             shown(general, Typed::<Relay>::nothing(), relay::read),
@@ -303,6 +304,7 @@ fn show(general: &Flags, command: Option<Shown>) -> anyhow::Result<()> {
             shown(general, Typed::<Agent>::nothing(), |_| None::<()>),
             shown(general, Typed::<Dev>::nothing(), dev::read),
             shown(general, Typed::<Doctor>::nothing(), |_| None::<()>),
+            shown(general, Typed::<Login>::nothing(), |_| None::<()>),
             shown(general, Typed::<Token>::nothing(), |_| None::<()>),
         ],
     };

@@ -18,7 +18,7 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 }
 
 /// Asserts that a value is what this schema says: the types, the fields that must be there, and no other.
-fn assert_fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+pub(crate) fn assert_fits(document: &Value, schema: &Value, value: &Value, place: &str) {
     let schema = resolved(document, schema);
     let types = match &schema["type"] {
         Value::Array(types) => types.clone(),
@@ -93,12 +93,14 @@ async fn every_path_of_the_document_is_there_and_answers_as_it_says() {
             let path = template.replace("{id}", &id).replace("{name}", "castle");
             let method: Method = method.to_uppercase().parse().expect("a method");
             let name = operation["operationId"].as_str().expect("a name");
+            // What devices and their owners ask is asked in `login`, on a relay that logs devices in.
+            let is_of_login = path.starts_with("/relay/v1/login");
             let body = body_for(name, &stand.relay.api_token("ada"));
             assert_eq!(
                 operation["requestBody"]["required"]
                     .as_bool()
                     .unwrap_or_default(),
-                matches!(name, "makeKey" | "revokeToken"),
+                matches!(name, "makeKey" | "revokeToken") || is_of_login,
                 "{name}"
             );
             if operation["security"].is_null() {
@@ -114,6 +116,9 @@ async fn every_path_of_the_document_is_there_and_answers_as_it_says() {
                     &fields,
                     name,
                 );
+            }
+            if is_of_login {
+                continue;
             }
             let answer = ada.ask(method, &path, body.as_ref()).await;
             let status = answer.status().as_u16().to_string();

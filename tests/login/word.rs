@@ -5,6 +5,8 @@ use std::time::Duration;
 use c2l_testkit::{Caller, FakeAgent, PATIENCE, eventually, tokens};
 use serde_json::json;
 
+use crate::keys::rest::assert_fits;
+
 use super::{Forms, account, logged_in, relay, relay_with, say, tokens_of};
 
 #[tokio::test]
@@ -186,4 +188,34 @@ async fn the_word_of_somebody_who_was_signed_out_since_counts_no_longer() {
         200
     );
     assert_eq!(forms.refusal(&begun).await, "access_denied");
+}
+
+#[tokio::test]
+async fn the_document_says_what_devices_and_their_owners_are_answered() {
+    let relay = relay().await;
+    let forms = Forms::to(relay.address());
+    let document = forms.0.get("/relay/v1/openapi.json").await.json().await;
+    let fits = |path: &str, status: u16, said: &serde_json::Value| {
+        let responses = &document["paths"][path]["post"]["responses"];
+        let content = &responses[status.to_string()]["content"];
+        let schema = &content["application/json"]["schema"];
+        assert!(schema.is_object(), "{path} {status} is not in the document");
+        assert_fits(&document, schema, said, path);
+    };
+    for word in ["deny", "approve"] {
+        let begun = forms.start("desk").await;
+        fits("/relay/v1/login/device", 200, &begun.said);
+        for word in ["describe", word] {
+            let (status, said) = say(&relay, "ada", word, &begun.user_code).await;
+            fits(&format!("/relay/v1/logins/{word}"), status, &said);
+        }
+        let (status, said) = forms.poll(&begun).await;
+        fits("/relay/v1/login/token", status, &said);
+        assert_eq!(status == 200, word == "approve");
+        if status == 200 {
+            let (_, refresh) = tokens_of(&said);
+            let (status, said) = forms.ask("revoke", &[("token", &refresh)]).await;
+            fits("/relay/v1/login/revoke", status, &said);
+        }
+    }
 }

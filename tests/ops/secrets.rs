@@ -6,11 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use c2l_proto::relay::{WhoAmIRequest, status_service_client::StatusServiceClient};
 use c2l_testkit::{
-    Answer, Caller, CapturedLog, FakeAgent, PATIENCE, RawConnection, TestUpstream, empty, tokens,
+    Answer, Caller, CapturedLog, FakeAgent, PATIENCE, RawConnection, TestUpstream, empty, full,
+    tokens,
     websocket::{self, RawWebSocket},
     within,
 };
@@ -26,11 +28,12 @@ use tokio::{
 use super::{
     loop_of, metric,
     needles::Needles,
-    program::{Running, c2l, issue},
+    program::{Running, c2l, issue, run},
 };
 
 /// Whatever is private has this in it.
 const MARKER: &str = "m4rk3r";
+const LOGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A mix of good and bad exchanges, each with private things in every place that takes any. Returns the answers of
 /// ours: refusals, and nothing that the upstream said.
@@ -234,6 +237,87 @@ async fn commands(data: &TempDir, relay: SocketAddr, variables: &[(&str, &str)])
     printed
 }
 
+/// What a command of the operator's answers.
+async fn object(data: &TempDir, words: &[&str]) -> Value {
+    let output = run(data, words).await;
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).expect("an object")
+}
+
+fn text_of(object: &Value, name: &str) -> String {
+    let text = object[name].as_str();
+    text.unwrap_or_else(|| panic!("{name} in {object}"))
+        .to_owned()
+}
+
+/// Keys: made, used in every place, rotated, revoked, mistyped. Returns what callers were told.
+async fn keys(data: &TempDir, relay: SocketAddr, needles: &mut Needles) -> Vec<String> {
+    let words = ["key", "create", "scripts", "--user=ada", "--json"];
+    let made = object(data, &words).await;
+    let (key, id) = (text_of(&made, "key"), text_of(&made, "id"));
+    let words = ["key", "rotate", &id, "--user=ada", "--overlap=1h", "--json"];
+    let newer = object(data, &words).await;
+    let (new_key, new_id) = (text_of(&newer, "key"), text_of(&newer, "id"));
+    needles.plant(&key);
+    needles.plant(&new_key);
+    let anonymous = Caller::anonymous(relay);
+    for key in [&key, &new_key] {
+        let whoami = Caller::new(relay, key).get("/relay/v1/whoami").await;
+        assert_eq!(whoami.status(), 200);
+        let in_path = anonymous.get(&format!("/k/{key}/api/tags")).await;
+        assert_eq!(in_path.status(), 200);
+    }
+    let mut told = Vec::new();
+    let mistyped = format!("{}x", &new_key[..new_key.len() - 1]);
+    needles.plant(&mistyped);
+    object(data, &["key", "revoke", &new_id, "--user=ada", "--json"]).await;
+    for bad in [&mistyped, &new_key] {
+        told.push(refusal(Caller::new(relay, bad).get("/api/tags").await).await);
+        told.push(refusal(anonymous.get(&format!("/k/{bad}/api/tags")).await).await);
+    }
+    told.push(
+        object(data, &["key", "list", "--user=ada", "--json"])
+            .await
+            .to_string(),
+    );
+    told
+}
+
+/// A device's login: asked for, allowed, refreshed, its old token used once more. Returns what it was told.
+async fn login(data: &TempDir, relay: SocketAddr, needles: &mut Needles) -> Vec<String> {
+    let device = Caller::anonymous(relay);
+    let post = async |what: &str, form: String| {
+        let path = format!("/relay/v1/login/{what}");
+        let request = device.request(Method::POST, &path);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        device
+            .send(request.body(full(form)).expect("a request"))
+            .await
+    };
+    let begun = post("device", "client_id=c2l&device_name=shelf".to_owned()).await;
+    let begun = begun.json().await;
+    let (code, shown) = (text_of(&begun, "device_code"), text_of(&begun, "user_code"));
+    needles.plant(&code);
+    let approved = run(data, &["device", "approve", &shown, "--user=ada"]).await;
+    assert!(approved.status.success(), "{approved:?}");
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    let form = format!("client_id=c2l&grant_type={grant}&device_code={code}");
+    tokio::time::sleep(LOGIN_INTERVAL).await; // paced: a device asks no sooner than it was told
+    let mut tokens = post("token", form).await.json().await;
+    let refresh = |token: &str| format!("grant_type=refresh_token&refresh_token={token}");
+    let first = text_of(&tokens, "refresh_token");
+    for _ in 0..2 {
+        needles.plant_token(&text_of(&tokens, "access_token"));
+        let token = text_of(&tokens, "refresh_token");
+        needles.plant(&token);
+        tokens = post("token", refresh(&token)).await.json().await;
+    }
+    needles.plant_token(&text_of(&tokens, "access_token"));
+    needles.plant(&text_of(&tokens, "refresh_token"));
+    let reused = post("token", refresh(&first)).await;
+    vec![refusal(reused).await]
+}
+
 /// Everything the programs do, with private things wherever any can be; then a search of everything that is left.
 async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
     let data = TempDir::new().expect("a directory");
@@ -251,7 +335,7 @@ async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
     needles.plant(key.lines().nth(1).expect("a line of the key"));
 
     let audit = format!("--audit-log={}", data.path().join("audit").display());
-    let relay = Running::relay_with(&data, relay_format, &[&audit]);
+    let relay = Running::relay_with(&data, relay_format, &[&audit, "--login-interval=1s"]);
     let (address, ops) = relay.addresses().await;
     let upstream = TestUpstream::start().await;
     let (proxy, proxied, proxying) = proxy().await;
@@ -287,6 +371,11 @@ async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
     let told = mix.join_all().await.concat();
     assert!(told.len() > 40, "{} refusals", told.len());
     needles.assert_absent("an error", &told.join("\n"));
+    let mut told = keys(&data, address, &mut needles).await;
+    told.extend(login(&data, address, &mut needles).await);
+    needles.assert_absent("an error", &told.join("\n"));
+    let secret = std::fs::read(data.path().join("key-secret")).expect("the keys' secret");
+    needles.plant(String::from_utf8_lossy(&secret).trim());
     let page = Caller::anonymous(ops).get("/metrics").await.text().await;
     needles.assert_absent("the metrics page", &page);
     assert!(metric(ops, "c2l_exchanges_whole_total").await > 20);
@@ -312,8 +401,8 @@ async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
         log.contains("/k/…/api/tags"),
         "OPS-02: the path is there without the key"
     );
-    let kept = needles.assert_absent_in_files(data.path(), &["signing-key.pem"]);
-    assert!(kept >= 1, "the audit log at least");
+    let kept = needles.assert_absent_in_files(data.path(), &["signing-key.pem", "key-secret"]);
+    assert!(kept >= 2, "the audit log and the database at least");
     for home in homes {
         needles.assert_absent_in_files(home.path(), &[]);
     }
@@ -385,13 +474,13 @@ async fn ops_06_no_secret_is_in_what_the_system_shows_of_a_process() {
     let key = std::fs::read_to_string(data.path().join("signing-key.pem")).expect("a key");
     let secret = key.lines().nth(1).expect("a line of the key");
     for words in [&["--version"][..], &["config", "show"]] {
-        let output = super::program::run(&data, words).await;
+        let output = run(&data, words).await;
         let text = format!("{output:?}");
         assert!(!text.contains(secret) && !text.contains(&token), "{text}");
     }
     // A token on the command line would be in the list of processes: there is no flag that takes one.
     let flag = format!("--token={token}");
-    let refused = super::program::run(&data, &["agent", "--relay=http://127.0.0.1:1", &flag]).await;
+    let refused = run(&data, &["agent", "--relay=http://127.0.0.1:1", &flag]).await;
     assert!(!refused.status.success());
     for log in [agent.end().await, relay.end().await] {
         assert!(!log.contains(secret) && !log.contains(&token));

@@ -2,10 +2,11 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt as _,
     time::Duration,
 };
 
-use c2l_testkit::{Caller, PATIENCE, Program, RawConnection, empty, within};
+use c2l_testkit::{Caller, PATIENCE, Program, RawConnection, empty, eventually, within};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -256,4 +257,22 @@ async fn a_port_that_is_not_shared_is_not_taken() {
     let output = Program::output(BINARY, place.path(), arguments, &[]).await;
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains(REUSE), "{told}");
+}
+
+/// The operator's door lies with the relay that serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operators_socket_changes_hands_with_the_port() {
+    let mut passed = Passed::start(&[]).await;
+    let socket = passed.place.path().join("run/relay.sock");
+    let lies = || std::fs::metadata(&socket).map(|found| found.ino()).ok();
+    let of_first = lies().expect("the first relay's socket");
+    let (mut next, _) = passed.next().await;
+    next.line("standing by").await;
+    assert_eq!(lies(), Some(of_first), "one that stands by takes nothing");
+    passed.first.signal("TERM").await;
+    next.line("relay is ready").await;
+    let changed = async || lies().filter(|found| *found != of_first);
+    eventually(PATIENCE, "the next relay's socket", changed).await;
+    assert!(passed.first.ended().await.success());
+    assert!(lies().is_some(), "the first one removed only its own");
 }

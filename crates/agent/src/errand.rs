@@ -79,3 +79,56 @@ impl Errands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        task::JoinSet,
+    };
+
+    use super::*;
+    use crate::probe::Cause;
+
+    /// Posts to something that answers in these words, whatever it is asked.
+    async fn posted(answer: &'static str) -> Result<Said, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let mut config = crate::tests::config();
+        config.relay = format!("http://{address}").parse().unwrap();
+        let errands = Errands::new(config).unwrap();
+        errands.post_form("/x", "a=b".to_owned()).await
+    }
+
+    #[tokio::test]
+    async fn only_an_object_that_says_it_is_json_is_the_relays_word() {
+        let said = posted(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"error\":1}\n",
+        );
+        let said = said.await.unwrap();
+        assert_eq!(
+            (said.status.as_u16(), &said.body["error"]),
+            (400, &1.into())
+        );
+        assert!(!format!("{said:?}").contains("error"), "it may be a secret");
+        for portal in [
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 12\r\n\r\n{\"error\":1}\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n[1]\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{\"error\"",
+            "HTTP/1.1 511 Network Authentication Required\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            let failure = posted(portal).await.unwrap_err();
+            assert_eq!(failure.cause, Cause::Blocked, "{portal}");
+        }
+        let silence = posted("").await.unwrap_err();
+        assert_eq!(silence.cause, Cause::Relay);
+    }
+}

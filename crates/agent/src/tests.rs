@@ -28,7 +28,7 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Streaming, transport::Server};
 
-use crate::{Agent, Config, Error, Refusal, Status, TokenError, TokenSource};
+use crate::{Agent, Config, Error, Outlook, Refusal, Status, TokenError, TokenSource};
 
 /// A configuration that is sound and reaches nobody.
 pub(crate) fn config() -> Config {
@@ -547,6 +547,23 @@ async fn the_first_token_must_be_there() {
     config.token = Arc::new(|| Box::pin(async { Err(TokenError::new("no such file")) }));
     let result = crate::run(config, std::future::pending()).await;
     assert!(matches!(result, Err(Error::Token(error)) if error.to_string() == "no such file"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_may_come_yet_is_waited_for_and_one_that_never_will_is_not() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let mut config = config();
+    config.token = Arc::new(move || {
+        let outlook = match count.fetch_add(1, Ordering::Relaxed) {
+            0..5 => Outlook::Passing,
+            _ => Outlook::Final,
+        };
+        Box::pin(async move { Err(TokenError::with(outlook, "no login")) })
+    });
+    let result = crate::run(config, std::future::pending()).await;
+    assert!(matches!(result, Err(Error::Token(error)) if error.to_string() == "no login"));
+    assert_eq!(asked.load(Ordering::Relaxed), 6);
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub const USER_ISSUER_CLAIM: &str = "c2l_user_issuer";
 /// The claim of the relay's own tokens that names the device login that a token comes from; it ends with that login.
 pub const LOGIN_CLAIM: &str = "c2l_login";
 
+/// The claim of such a token that says when its login began. Whoever ends all that is from before a time means the login,
+/// however fresh its token.
+pub const LOGIN_TIME_CLAIM: &str = "c2l_login_at";
+
 /// The last second of the year 9999. Later times are mistakes (milliseconds, mostly), and no sum with one can overflow.
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(253_402_300_799);
 
@@ -52,6 +56,7 @@ pub(crate) struct Claims {
     pub(crate) token_id: Option<Arc<str>>,
     pub(crate) user_issuer: Option<Arc<str>>,
     pub(crate) login: Option<KeyId>,
+    login_began: Option<Duration>,
     expires: Duration,
     not_before: Option<Duration>,
     issued: Option<Duration>,
@@ -73,6 +78,7 @@ impl Claims {
                 is_plain(name, MAX_SUBJECT_BYTES).then(|| name.into())
             })?,
             login: parsed(payload, LOGIN_CLAIM, |id| KeyId::parse(id).ok())?,
+            login_began: time(payload, LOGIN_TIME_CLAIM)?,
             expires: time(payload, "exp")?.ok_or(AuthError::MissingClaim("exp"))?,
             not_before: time(payload, "nbf")?,
             issued: time(payload, "iat")?,
@@ -85,9 +91,10 @@ impl Claims {
         UNIX_EPOCH + self.expires
     }
 
-    /// When it was made, where it says so.
+    /// When it was made, where it says so; of a login's token, when the login was.
     pub(crate) fn issued_at(&self) -> Option<SystemTime> {
-        self.issued.map(|issued| UNIX_EPOCH + issued)
+        let began = self.login_began.filter(|_| self.login.is_some());
+        began.or(self.issued).map(|issued| UNIX_EPOCH + issued)
     }
 
     /// Whether the token is in force at `now`, give or take [`LEEWAY`].

@@ -188,7 +188,7 @@ pub struct Grant {
     pub scopes: Scopes,
     /// The token's own `exp`, without [`LEEWAY`](crate::LEEWAY).
     pub expires_at: SystemTime,
-    /// The token's `iat`, where it has one. Whoever ends all tokens of a user from before some time has to end those
+    /// The token's `iat`, where it has one; of a token that comes from a login, when the login began. Whoever ends all tokens of a user from before some time has to end those
     /// without it, too.
     pub issued_at: Option<SystemTime>,
     /// The token's `jti`, by which one token can be revoked.

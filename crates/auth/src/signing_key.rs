@@ -106,7 +106,8 @@ impl SigningKey {
         self.sign(request, None, None, now)
     }
 
-    /// Makes an agent's token for one device login of a user whom the verifier knows, whoever vouched for them.
+    /// Makes an agent's token for one device login of a user whom the verifier knows, whoever vouched for them. `login`
+    /// is its id, and when it began.
     ///
     /// # Errors
     ///
@@ -115,7 +116,7 @@ impl SigningKey {
         &self,
         user: &UserId,
         device: &DeviceName,
-        login: &KeyId,
+        login: (&KeyId, SystemTime),
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Secret, KeyError> {
@@ -134,7 +135,7 @@ impl SigningKey {
         &self,
         request: &TokenRequest,
         user_issuer: Option<&str>,
-        login: Option<&KeyId>,
+        login: Option<(&KeyId, SystemTime)>,
         now: SystemTime,
     ) -> Result<Secret, KeyError> {
         if !claims::is_valid_subject(&request.user) {
@@ -154,7 +155,7 @@ impl SigningKey {
             iss: OWN_ISSUER,
             aud: OWN_AUDIENCE,
             sub: &request.user,
-            iat: f64::from(now.subsec_millis()).mul_add(1e-3, issued as f64),
+            iat: seconds(now),
             nbf: issued,
             exp: issued.saturating_add(request.ttl.as_secs()),
             jti: URL_SAFE_NO_PAD.encode(token_id),
@@ -162,7 +163,8 @@ impl SigningKey {
             scope: request.scopes.to_string(),
             c2l_device: request.device.as_ref().map(DeviceName::as_str),
             c2l_user_issuer: user_issuer,
-            c2l_login: login.map(KeyId::as_str),
+            c2l_login: login.map(|(id, _)| id.as_str()),
+            c2l_login_at: login.map(|(_, began)| seconds(claims::since_epoch(began))),
         };
         let header = Header {
             kid: Some(self.id.clone()),
@@ -216,6 +218,13 @@ struct OwnClaims<'a> {
     c2l_user_issuer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     c2l_login: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c2l_login_at: Option<f64>,
+}
+
+/// As a NumericDate, to the millisecond.
+fn seconds(since: Duration) -> f64 {
+    f64::from(since.subsec_millis()).mul_add(1e-3, since.as_secs() as f64)
 }
 
 /// A new private key as the text of its file. Version 1 of PKCS#8, which OpenSSL's tools read too.

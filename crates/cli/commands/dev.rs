@@ -79,11 +79,10 @@ async fn together(
         .context("the relay's port has no address")?;
     let identity = Identity::new(Arc::clone(key), settings.allow_manage);
     let (agent, status) = new_agent(settings, address, &upstream.uri, identity.agent_tokens())?;
-    let (control, _door) = relay::door(&settings.data_dir);
     let listeners = Listeners {
         public: public.into(),
         ops: None,
-        control,
+        control: relay::door(&settings.data_dir),
     };
     let config = c2l_relay::Config {
         accounts: Some(relay::accounts(&settings.data_dir)?),

@@ -86,10 +86,10 @@ pub(crate) async fn logout(settings: LogoutSettings) -> anyhow::Result<()> {
     };
     let place = Place::of(&way.data_dir, &way.relay);
     let locked = timeout(LOCK_LIMIT, place.lock()).await;
-    let _locked = locked
+    let locked = locked
         .context("another program is at the login")?
         .context("cannot lock the login")?;
-    let loaded = on_disk(&place, |place| vault::load(&place)).await;
+    let loaded = locked.on_disk(vault::load).await;
     let relay = spelled(&way.relay);
     let told = match &loaded {
         Ok((_, secrets)) => tell(&way, secrets).await,
@@ -100,7 +100,7 @@ pub(crate) async fn logout(settings: LogoutSettings) -> anyhow::Result<()> {
             "what is kept of it cannot be read: {error}"
         )),
     };
-    let forgotten = on_disk(&place, |place| vault::forget(&place)).await;
+    let forgotten = locked.on_disk(vault::forget).await;
     forgotten.context("the login cannot be forgotten")?;
     match told {
         Ok(()) => print(&format!("Logged out of {relay}.\n")),
@@ -201,30 +201,17 @@ async fn replace(
     secrets: Secrets,
 ) -> anyhow::Result<Option<Secrets>> {
     let locked = timeout(LOCK_LIMIT, place.lock()).await;
-    let _locked = locked.context("another program is at the login")??;
-    let done = on_disk(place, move |place| {
-        let before = vault::load(&place).ok();
-        vault::save(&place, &record, &secrets)?;
-        if before
-            .as_ref()
-            .is_some_and(|(before, _)| before.kept == Kept::InKeyring)
-            && record.kept == Kept::InFile
-        {
+    let locked = locked.context("another program is at the login")??;
+    let replaced = locked.on_disk(move |place| {
+        let before = vault::load(place).ok();
+        vault::save(place, &record, &secrets)?;
+        let was_in_keyring = |(before, _): &(Record, _)| before.kept == Kept::InKeyring;
+        if before.as_ref().is_some_and(was_in_keyring) && record.kept == Kept::InFile {
             keyring::forget(&place.account())?;
         }
         Ok(before.map(|(_, secrets)| secrets))
     });
-    Ok(done.await?)
-}
-
-async fn on_disk<T: Send + 'static>(
-    place: &Place,
-    work: impl FnOnce(Place) -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    let place = place.clone();
-    spawn_blocking(move || work(place))
-        .await
-        .map_err(std::io::Error::other)?
+    Ok(replaced.await?)
 }
 
 /// Whose device it became, as the token says; only for showing.

@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use c2l_auth::{Issuer, KEY_FILE_NAME, Pepper, SigningKey, Verifier};
-use c2l_relay::{Accounts, Listeners, Source, control::ControlListener};
+use c2l_relay::{Accounts, Listeners, Source, control::Opening};
 use c2l_store::Database;
 use tracing::{info, warn};
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyh
     if is_new && settings.trusted.issuers.is_empty() {
         say_next_steps(&settings.data_dir)?;
     }
-    let (control, _door) = door(&settings.data_dir);
+    let control = door(&settings.data_dir);
     c2l_relay::run(
         config,
         Listeners {
@@ -74,7 +74,7 @@ fn say_next_steps(data_dir: &Path) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
         info!(
             user = OWNER,
-            "a new relay, for one user: `c2l token issue` makes a token for their agent, `c2l key create` a key for each program"
+            "a new relay, for one user: `c2l login` on their machine shows a code, `c2l device approve` here lets it in, `c2l key create` makes a key for each program"
         );
         return Ok(());
     }
@@ -97,22 +97,25 @@ A new relay, for one user, who is called {OWNER}. What comes next:
     output::print(&text).context("cannot print")
 }
 
-/// The operator's door, for as long as the second is held. Without it the relay runs as well.
+/// The operator's door. Without it the relay runs as well.
 #[cfg(unix)]
-pub(super) fn door(data_dir: &Path) -> (Option<ControlListener>, Option<crate::control::Door>) {
-    match crate::control::listen(data_dir) {
-        Ok((listener, door)) => (Some(listener), Some(door)),
-        Err(error) => {
-            warn!(%error, "no socket for `c2l key` and its like: what they change counts a moment later");
-            (None, None)
+pub(super) fn door(data_dir: &Path) -> Option<Opening> {
+    let data_dir = data_dir.to_owned();
+    Some(Opening::new(move || {
+        match crate::control::listen(&data_dir) {
+            Ok((listener, door)) => Some((listener, Box::new(door))),
+            Err(error) => {
+                warn!(%error, "no socket for `c2l key` and its like: what they change counts a moment later");
+                None
+            }
         }
-    }
+    }))
 }
 
 /// There are no Unix sockets here: what commands change counts a moment later.
 #[cfg(not(unix))]
-pub(super) fn door(_data_dir: &Path) -> (Option<ControlListener>, Option<()>) {
-    (None, None)
+pub(super) fn door(_data_dir: &Path) -> Option<Opening> {
+    None
 }
 
 /// Where keys and revocations are kept; made on the first start.

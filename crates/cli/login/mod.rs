@@ -17,12 +17,13 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use c2l_auth::DeviceName;
 use http::Uri;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::files;
 use vault::Record;
@@ -113,7 +114,7 @@ impl Place {
     ///
     /// # Errors
     /// When the lock's file cannot be had.
-    pub(crate) async fn lock(&self) -> io::Result<Locked> {
+    pub(crate) async fn lock(&self) -> io::Result<Arc<Locked>> {
         if let Some(folder) = self.file.parent() {
             files::create_private_directory(folder)?;
         }
@@ -125,7 +126,12 @@ impl Place {
         };
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Locked { _file: file }),
+                Ok(()) => {
+                    return Ok(Arc::new(Locked {
+                        place: self.clone(),
+                        _file: file,
+                    }));
+                }
                 Err(TryLockError::WouldBlock) => sleep(LOOK_AGAIN).await,
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -136,7 +142,24 @@ impl Place {
 /// While this lives, no other program touches the login.
 #[derive(Debug)]
 pub(crate) struct Locked {
+    place: Place,
     _file: File,
+}
+
+impl Locked {
+    /// Does work that blocks. It is done also when the future is dropped, and others are kept away until it is: a write
+    /// that came late would undo what they wrote.
+    ///
+    /// # Errors
+    /// What the work says.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Place) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let locked = Arc::clone(self);
+        let done = spawn_blocking(move || work(&locked.place)).await;
+        done.map_err(io::Error::other)?
+    }
 }
 
 /// An address as it is kept: in one spelling, without a slash at the end.
@@ -174,6 +197,29 @@ mod tests {
         ] {
             assert_ne!(same, place(other));
         }
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_still_keeps_others_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::of(folder.path(), &"https://relay.example".parse().unwrap());
+        let locked = place.lock().await.unwrap();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let work = locked.on_disk(move |_| {
+            began.send(()).unwrap_or_default();
+            wait.recv().map_err(io::Error::other)
+        });
+        tokio::select! {
+            _done = work => panic!("it was not told to end"),
+            begun = has_begun => begun.unwrap(),
+        }
+        drop(locked);
+        let limit = Duration::from_millis(200);
+        let second = tokio::time::timeout(limit, place.lock()).await;
+        assert!(second.is_err(), "it is still at it");
+        go.send(()).unwrap();
+        place.lock().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,11 +12,11 @@ use std::{
 
 use c2l_agent::{Config, Errands, Outlook, TokenError, TokenSource};
 use c2l_auth::Secret;
-use tokio::{sync::Mutex, task::spawn_blocking};
-use tracing::debug;
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
 
 use super::{
-    Login, Place,
+    Locked, Login, Place,
     oauth::{self, Refused, Tokens},
     vault::{self, Record, Secrets},
 };
@@ -28,7 +28,11 @@ pub(crate) const LOG_IN: &str = "log in with `c2l login`";
 pub(crate) fn source(login: Login, way: &Config) -> TokenSource {
     let source = Arc::new(Source {
         login,
-        way: way.clone(),
+        way: Config {
+            // An answer has to come before whoever asks for the token gives up.
+            dial_timeout: way.dial_timeout / 2,
+            ..way.clone()
+        },
         errands: Mutex::new(None),
     });
     Arc::new(move || {
@@ -48,11 +52,14 @@ impl Source {
     /// The token that is kept while it holds for long enough, else the next one.
     async fn token(&self) -> Result<Secret, TokenError> {
         let mut errands = self.errands.lock().await;
-        let place = &self.login.place;
-        let _locked = place.lock().await.map_err(|error| kept(&error))?;
-        let (record, mut secrets) = on_disk(place, |place| vault::load(&place)).await?;
-        if let Some((token, until, life)) = &secrets.access
-            && holds(*until, *life, SystemTime::now())
+        let locked = self.login.place.lock().await;
+        let locked = locked.map_err(|error| kept(&error))?;
+        let loaded = locked.on_disk(vault::load).await;
+        let (record, mut secrets) = loaded.map_err(|error| kept(&error))?;
+        let now = SystemTime::now();
+        let present = secrets.access.clone();
+        if let Some((token, until, life)) = &present
+            && holds(*until, *life, now)
         {
             return Ok(token.clone());
         }
@@ -68,16 +75,24 @@ impl Source {
                 .ok_or_else(|| TokenError::new("the system gives no random bytes"))?,
         };
         secrets.attempt = Some(attempt.clone());
-        secrets.access = None;
-        save(place, &record, &secrets).await?;
-        let tokens = oauth::refresh(errands, &secrets.refresh, &attempt).await;
-        let next = after(tokens.map_err(refusal)?);
-        save(place, &record, &next).await?;
-        debug!(relay = self.login.relay, "the login was refreshed");
-        let (token, _, _) = next
-            .access
-            .ok_or_else(|| kept(&ErrorKind::NotFound.into()))?;
-        Ok(token)
+        save(&locked, &record, &secrets).await?;
+        match oauth::refresh(errands, &secrets.refresh, &attempt).await {
+            Ok(tokens) => {
+                let token = tokens.access.clone();
+                save(&locked, &record, &after(tokens)).await?;
+                debug!(relay = self.login.relay, "the login was refreshed");
+                Ok(token)
+            }
+            Err(refused @ Refused::Word { .. }) => Err(refusal(refused)),
+            // The present one is good for a while yet, and the next one is asked for again.
+            Err(refused) => match present {
+                Some((token, until, life)) if left(until, life, now) > 0 => {
+                    warn!(%refused, "the login could not be refreshed yet");
+                    Ok(token)
+                }
+                _ => Err(refusal(refused)),
+            },
+        }
     }
 }
 
@@ -95,14 +110,15 @@ pub(crate) fn after(tokens: Tokens) -> Secrets {
 
 /// Throws away the token that a relay did not take, so that the next start asks for another one.
 pub(crate) async fn drop_token(login: &Login) {
-    let Ok(_locked) = login.place.lock().await else {
-        return;
+    let dropped = async {
+        let locked = login.place.lock().await?;
+        let drop_it = |place: &Place| {
+            let (record, mut secrets) = vault::load(place)?;
+            secrets.access = None;
+            vault::save(place, &record, &secrets)
+        };
+        locked.on_disk(drop_it).await
     };
-    let dropped = on_disk(&login.place, |place| {
-        let (record, mut secrets) = vault::load(&place)?;
-        secrets.access = None;
-        vault::save(&place, &record, &secrets)
-    });
     if let Err(error) = dropped.await {
         debug!(%error, "the refused token stays where it is");
     }
@@ -110,9 +126,14 @@ pub(crate) async fn drop_token(login: &Login) {
 
 /// A third of its life must be left: the agent asks for the next one when a quarter is.
 fn holds(until: u64, life: u64, now: SystemTime) -> bool {
+    left(until, life, now) > life / 3
+}
+
+/// How many seconds of its life are left; none when the clock says what cannot be.
+fn left(until: u64, life: u64, now: SystemTime) -> u64 {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let left = until.saturating_sub(now);
-    left <= life && left > life / 3
+    if left > life { 0 } else { left }
 }
 
 /// What the relay's word means for an agent.
@@ -126,19 +147,10 @@ fn refusal(refused: Refused) -> TokenError {
     }
 }
 
-async fn save(place: &Place, record: &Record, secrets: &Secrets) -> Result<(), TokenError> {
+async fn save(locked: &Arc<Locked>, record: &Record, secrets: &Secrets) -> Result<(), TokenError> {
     let (record, secrets) = (record.clone(), secrets.clone());
-    on_disk(place, move |place| vault::save(&place, &record, &secrets)).await
-}
-
-async fn on_disk<T: Send + 'static>(
-    place: &Place,
-    work: impl FnOnce(Place) -> io::Result<T> + Send + 'static,
-) -> Result<T, TokenError> {
-    let place = place.clone();
-    let done = spawn_blocking(move || work(place)).await;
-    done.map_err(|_| TokenError::new("the work on the disk was broken off"))?
-        .map_err(|error| kept(&error))
+    let saved = locked.on_disk(move |place| vault::save(place, &record, &secrets));
+    saved.await.map_err(|error| kept(&error))
 }
 
 fn kept(error: &io::Error) -> TokenError {

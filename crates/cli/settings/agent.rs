@@ -433,7 +433,12 @@ fn token(values: &mut Values, login: Option<Login>) -> Option<TokenOrigin> {
     match <[TokenOrigin; 1]>::try_from(given) {
         Ok([one]) => return Some(one),
         Err(none) if none.is_empty() => match login {
-            Some(login) => return Some(TokenOrigin::Login(login)),
+            Some(login) => {
+                if let Some(warning) = files::warning_if_shared(&login.place.file) {
+                    values.warn(warning);
+                }
+                return Some(TokenOrigin::Login(login));
+            }
             None => values.mistake(
                 "no token: log this machine in with `c2l login`, or give --token-file or --token-command, or set C2L_TOKEN",
             ),

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use c2l_auth::{SigningKey, Verifier};
+use c2l_auth::{MAX_LIFETIME, SigningKey, Verifier};
 use c2l_relay::{LoginConfig, RateLimits};
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
@@ -16,6 +16,8 @@ use super::{
     parse, tls,
 };
 use crate::build_info;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) static TABLE: Table = Table {
     section: "relay",
@@ -350,9 +352,9 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         is_port_reused: values.switch("reuse-port"),
         startup_grace: values.get("startup-grace", parse::duration),
         trusted: issuers::read(values),
-        login_token_life: values.get("login-token-ttl", token_life),
-        login_idle: values.get("login-idle", parse::limit),
-        login_interval: values.get("login-interval", parse::limit),
+        login_token_life: values.get("login-token-ttl", |text| at_most(text, 24 * HOUR)),
+        login_idle: values.get("login-idle", |text| at_most(text, MAX_LIFETIME)),
+        login_interval: values.get("login-interval", |text| at_most(text, HOUR / 60)),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
         tuning: tuning(values),
@@ -360,11 +362,14 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
     })
 }
 
-/// A token that a device gets is no key: it lives hours at most, and long enough to be refreshed.
-fn token_life(text: &str) -> parse::Parsed<Duration> {
+/// A time from one second to `most`.
+fn at_most(text: &str, most: Duration) -> parse::Parsed<Duration> {
     match parse::limit(text)? {
-        life if (1..=86_400).contains(&life.as_secs()) => Ok(life),
-        _ => Err(format!("{text:?} is not between 1s and 1d")),
+        time if time > most || time.as_secs() == 0 => Err(format!(
+            "{text:?} is not between 1s and {}",
+            humantime::format_duration(most)
+        )),
+        time => Ok(time),
     }
 }
 

@@ -10,9 +10,7 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use crate::{
-    Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, control::ControlListener,
-};
+use crate::{Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, control::Opening};
 
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub struct Listeners {
     /// The operators' port: `/livez`, `/readyz`, `/metrics`. None of these is on the public one.
     pub ops: Option<TcpListener>,
     /// The operator's door, on this machine alone: see [`crate::control`].
-    pub control: Option<ControlListener>,
+    pub control: Option<Opening>,
 }
 
 /// What a relay is started with.

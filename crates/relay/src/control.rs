@@ -23,12 +23,37 @@ use crate::{
     providers::Providers,
 };
 
-/// What a [`crate::Listeners`] takes for the operator's door, bound by whoever starts the relay.
+/// The socket of the operator's door.
 #[cfg(unix)]
 pub type ControlListener = tokio::net::UnixListener;
-/// There are no Unix sockets here, and so no such listener.
+/// There is no such socket here.
 #[cfg(not(unix))]
 pub type ControlListener = std::convert::Infallible;
+
+/// How the operator's door is opened: once this relay serves, since one that stands by must not take it from the one that
+/// does. Whoever starts the relay binds it.
+pub struct Opening(Box<dyn FnOnce() -> Option<Opened> + Send>);
+
+/// An open door, and what is dropped when it closes.
+pub type Opened = (ControlListener, Box<dyn Send>);
+
+impl Opening {
+    /// `open` may find that there can be none; the relay serves without.
+    pub fn new(open: impl FnOnce() -> Option<Opened> + Send + 'static) -> Self {
+        Self(Box::new(open))
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn open(self) -> Option<Opened> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opening")
+    }
+}
 
 /// The devices that wait to be let in. Only the operator may see all of them.
 const WAITING: &str = "/relay/v1/logins";
@@ -148,7 +173,7 @@ const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 
 /// Accepts until the relay closes; each connection's task is the tracker's.
 #[cfg(unix)]
-pub(crate) async fn accept(relay: Arc<crate::Relay>, listener: ControlListener) {
+pub(crate) async fn accept(relay: Arc<crate::Relay>, (listener, _held): Opened) {
     use hyper::{server::conn::http1, service::service_fn};
     use hyper_util::rt::{TokioIo, TokioTimer};
 

@@ -226,10 +226,6 @@ pub async fn run(
         agents_due: OnceLock::new(),
     });
     let address = listeners.public.local_addr().map_err(Error::Listener)?;
-    #[cfg(unix)]
-    if let Some(listener) = listeners.control {
-        tracker.spawn(control::accept(Arc::clone(&relay), listener));
-    }
     if let Some(listener) = listeners.ops {
         let ops = ops::accept(
             Arc::clone(&relay),
@@ -249,6 +245,10 @@ pub async fn run(
     };
     if let Some(port) = port {
         relay.life.stage.enter(Phase::Serving);
+        #[cfg(unix)]
+        if let Some(opened) = listeners.control.and_then(control::Opening::open) {
+            tracker.spawn(control::accept(Arc::clone(&relay), opened));
+        }
         health.serving().await;
         tracing::info!(%address, tls = relay.config.tls.is_some(), "relay is ready");
         shutdown.await;

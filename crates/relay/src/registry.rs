@@ -147,8 +147,11 @@ impl Registry {
             own.push(Arc::clone(&session));
             before
         };
-        // One that is leaving anyway lets its streams end; it takes no new ones.
-        if let Some(before) = replaced.filter(|before| before.link.is_open()) {
+        // One that is leaving anyway lets its streams end; it takes no new ones. One that is still being greeted has lost
+        // its place already, and must not open beside the new one.
+        if let Some(before) = replaced
+            && !matches!(before.link.phase(), Phase::Draining { .. })
+        {
             before.link.close(CloseReason::Replaced);
         }
         self.changed();
@@ -252,4 +255,86 @@ impl Registry {
 /// True when the session takes no new streams.
 pub(crate) fn is_draining(session: &Session) -> bool {
     !matches!(session.link.phase(), Phase::Open)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use c2l_auth::{Kind as TokenKind, Scopes, SigningKey, TokenRequest, Verifier};
+    use c2l_tunnel::Welcome;
+
+    use super::*;
+    use crate::{
+        Accounts, Config, RateLimits,
+        identity::Identities,
+        limits::{Asker, Guard},
+        providers::Providers,
+        tunnel::session::Terms,
+    };
+
+    /// Somebody with a good token for opening sessions.
+    async fn agent() -> Arc<Caller> {
+        let key = SigningKey::ephemeral().unwrap();
+        let verifier = Arc::new(Verifier::new(vec![key.issuer()]).unwrap());
+        let request = TokenRequest {
+            user: "ada".to_owned(),
+            kind: TokenKind::Agent,
+            scopes: Scopes::NONE,
+            ttl: Duration::from_secs(60),
+            device: None,
+        };
+        let token = key.issue(&request, SystemTime::now()).unwrap();
+        let identities = Identities::new(
+            Arc::new(Providers::unasked(verifier)),
+            Arc::new(Guard::new(RateLimits::off())),
+            Accounts::in_memory().unwrap(),
+        );
+        let asker = Asker::of(&http::Extensions::new());
+        let kinds = &[TokenKind::Agent];
+        let identified = identities.identify(&asker, token.expose(), kinds).await;
+        identified.unwrap()
+    }
+
+    fn link() -> Link {
+        let key = SigningKey::ephemeral().unwrap();
+        let verifier = Verifier::new(vec![key.issuer()]).unwrap();
+        let config = Config::new(Arc::new(verifier));
+        let now = tokio::time::Instant::now().into_std();
+        Link::new(&Terms::settings(&config), now)
+    }
+
+    fn registration(caller: &Arc<Caller>, id: &str, link: &Link) -> Registration {
+        Registration {
+            caller: Arc::clone(caller),
+            device: DeviceName::parse("desk").unwrap(),
+            id: id.to_owned(),
+            build: String::new(),
+            enforces_models: true,
+            link: link.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_lost_its_place_while_it_was_greeted_never_opens() {
+        let (registry, caller) = (Registry::new(8), agent().await);
+        let (first, second) = (link(), link());
+        registry
+            .register(registration(&caller, "first", &first))
+            .unwrap();
+        registry
+            .register(registration(&caller, "second", &second))
+            .unwrap();
+        let welcome = Welcome {
+            session_id: "first".to_owned(),
+            protocol_version: c2l_tunnel::PROTOCOL_VERSION,
+            limits: c2l_tunnel::Limits::default(),
+            heartbeat_interval: Duration::from_secs(10),
+            build: String::new(),
+            token_holds: None,
+        };
+        first.welcome(welcome, tokio::time::Instant::now().into_std());
+        assert_eq!(first.close_reason(), Some(CloseReason::Replaced));
+        assert_eq!(second.close_reason(), None);
+    }
 }

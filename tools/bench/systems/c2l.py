@@ -8,7 +8,8 @@ from stage import System, free_port
 NEEDS = []
 USER = "bench"
 # Bounds that protect a relay from one user; here one user is the whole load. Nothing else differs from the defaults.
-RELAY = ["--max-requests-per-user", "8192", "--log-level", "warn"]
+RELAY = ["--max-requests-per-user", "8192", "--limit-user-requests", "none", "--limit-address-connections", "none",
+         "--limit-address-sessions", "none", "--log-level", "warn"]
 AGENT = ["--allow-manage", "--max-concurrent-requests", "8192", "--log-level", "warn"]
 
 

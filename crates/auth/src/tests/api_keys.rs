@@ -290,10 +290,11 @@ fn a_device_token_is_its_users_whoever_vouched_for_them() {
     let verifier = Verifier::new(vec![key.issuer(), elsewhere]).unwrap();
     let desk = DeviceName::parse("desk").unwrap();
     let login = pepper.family_id().unwrap();
+    let began = now() - DAY;
     let token = |issuer: &str| {
         let user = pepper.name_user(issuer, "ada").unwrap();
         let token = key
-            .issue_for_login(&user, &desk, &login, DAY, now())
+            .issue_for_login(&user, &desk, (&login, began), DAY, now())
             .unwrap();
         (user, verifier.verify(token.expose(), Kind::Agent, now()))
     };
@@ -302,6 +303,8 @@ fn a_device_token_is_its_users_whoever_vouched_for_them() {
         let grant = grant.unwrap();
         assert_eq!((grant.user, grant.device), (user, Some(desk.clone())));
         assert_eq!(grant.login, Some(login.clone()));
+        // Whoever signs out means the login, however fresh its token.
+        assert_eq!(grant.issued_at, Some(began));
     }
     let (_, of_nobody) = token("https://gone.example");
     assert_eq!(of_nobody, Err(AuthError::UnknownIssuer));

@@ -328,7 +328,7 @@ impl Identities {
     }
 
     /// Answers in a later millisecond than the one named, so that a token has a time on one side of it or the other.
-    async fn end_before_now(
+    pub(super) async fn end_before_now(
         &self,
         user: &UserId,
         device: Option<&DeviceName>,

@@ -10,7 +10,8 @@ use std::{
 };
 
 use c2l_auth::{
-    Attempt, AuthError, DeviceName, Family, KeyId, PresentedRefresh, Refresh, Secret, UserId,
+    Attempt, AuthError, DeviceName, Family, KeyId, MAX_LIFETIME, PresentedRefresh, Refresh, Secret,
+    UserId,
 };
 use c2l_store::RevokedToken;
 use c2l_tunnel::Fault;
@@ -20,6 +21,8 @@ use super::{
     accounts::{broken, texts, too_many, unstored, whole_milliseconds},
 };
 
+/// How long a token may live that comes from a login: so long it has to be known when one has ended.
+pub(crate) const MAX_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Most logins of one user at once.
 const MAX_LOGINS_OF_USER: usize = 256;
 
@@ -29,6 +32,7 @@ pub(crate) struct Going {
     pub(crate) user: UserId,
     pub(crate) device: DeviceName,
     pub(crate) id: KeyId,
+    pub(crate) began: SystemTime,
     pub(crate) refresh: Secret,
 }
 
@@ -44,7 +48,7 @@ pub(crate) enum NotRefreshed {
 }
 
 impl Identities {
-    /// Begins a login of this user's device. One that the device had before ends: it is this one that it uses now.
+    /// Begins a login of this user's device; `began` is a time at which whoever said yes was still let in. One that the device had before ends: it is this one that it uses now.
     ///
     /// # Errors
     /// `UserOverLimit`, or `Internal` when it could not be stored; then there is none.
@@ -52,10 +56,10 @@ impl Identities {
         &self,
         user: &UserId,
         device: &DeviceName,
+        began: SystemTime,
         idle: Duration,
-        life: Duration,
     ) -> Result<Going, Fault> {
-        let now = whole_milliseconds(SystemTime::now());
+        let now = whole_milliseconds(began);
         let (issuer, subject) = texts(user);
         let others = self
             .store
@@ -79,13 +83,13 @@ impl Identities {
             attempt: None,
             created_at: now,
             used_at: now,
-            expires_at: now + idle,
+            expires_at: now + idle.min(MAX_LIFETIME),
             revoked_at: None,
         };
         let stored = self.store.add_family(family.clone()).await;
         stored.map_err(|error| broken(&error))?;
         for login in same {
-            self.end_family(user, &login, life).await?;
+            self.end_family(user, &login).await?;
         }
         Ok(self.going(user.clone(), &family))
     }
@@ -99,7 +103,6 @@ impl Identities {
         token: &str,
         attempt: Option<Attempt>,
         idle: Duration,
-        life: Duration,
     ) -> Result<Going, NotRefreshed> {
         let token =
             PresentedRefresh::parse(token).ok_or(NotRefreshed::Refused(AuthError::MalformedKey))?;
@@ -119,7 +122,7 @@ impl Identities {
                 Refresh::Reused => {
                     let user = self.name_user(&family.issuer, &family.subject);
                     let user = user.map_err(NotRefreshed::Broken)?;
-                    let ended = self.end_family(&user, &family, life).await;
+                    let ended = self.end_family(&user, &family).await;
                     ended.map_err(NotRefreshed::Broken)?;
                     return Err(NotRefreshed::Reused {
                         user,
@@ -132,7 +135,7 @@ impl Identities {
                         family.generation,
                         attempt,
                         now,
-                        now + idle,
+                        now + idle.min(MAX_LIFETIME),
                     );
                     let advanced = advanced.await.map_err(|error| broken(&error));
                     if advanced.map_err(NotRefreshed::Broken)? {
@@ -152,7 +155,6 @@ impl Identities {
     pub(crate) async fn end_login(
         &self,
         token: &str,
-        life: Duration,
     ) -> Result<Option<(UserId, DeviceName)>, Fault> {
         let Some(token) = PresentedRefresh::parse(token) else {
             return Ok(None);
@@ -170,29 +172,36 @@ impl Identities {
         match judged {
             Ok(_) | Err(AuthError::KeyExpired) => {
                 let user = self.name_user(&family.issuer, &family.subject)?;
-                self.end_family(&user, &family, life).await?;
+                self.end_family(&user, &family).await?;
                 Ok(Some((user, family.device)))
             }
             Err(_) => Ok(None),
         }
     }
 
-    /// `life` is how long the tokens live that came from it: so long they have to be known as ended.
-    async fn end_family(
-        &self,
-        user: &UserId,
-        family: &Family,
-        life: Duration,
-    ) -> Result<(), Fault> {
+    /// Ends the login in the store, and every token that came from it in memory and in the store.
+    async fn end_family(&self, user: &UserId, family: &Family) -> Result<(), Fault> {
         let now = SystemTime::now();
+        let revoked = self.store.revoke_family(family.id.clone(), now).await;
         let (issuer, subject) = texts(user);
+        let (has_room, has_room_for_device) = {
+            let entered = self.read_revocations();
+            let device = &family.device;
+            let for_device = entered.has_room_for_device(&issuer, &subject, device);
+            (entered.has_room_for_token(&issuer, &subject), for_device)
+        };
+        if !has_room {
+            // Who ends so many of them ends more with each, rather than nothing.
+            let device = Some(&family.device).filter(|_| has_room_for_device);
+            self.end_before_now(user, device).await?;
+            return revoked.map_err(|error| unstored(&error));
+        }
         let entry = RevokedToken {
             issuer,
             subject,
             token_id: name_of_login(&family.id),
-            until: whole_milliseconds(now) + life + 2 * c2l_auth::LEEWAY,
+            until: whole_milliseconds(now) + MAX_TOKEN_LIFE + 2 * c2l_auth::LEEWAY,
         };
-        let revoked = self.store.revoke_family(family.id.clone(), now).await;
         let stored = self.store.revoke_token(entry.clone()).await;
         self.write_revocations().add_token(&entry);
         self.begin_epoch();
@@ -209,6 +218,7 @@ impl Identities {
             user,
             device: family.device.clone(),
             id: family.id.clone(),
+            began: family.created_at,
             refresh: self.pepper.refresh_token(family),
         }
     }

@@ -40,7 +40,7 @@ pub(crate) use self::{
     accounts::{ACCOUNT_KINDS, Made, TokenName},
     caller::Caller,
     keys::Listed,
-    logins::{Going, NotRefreshed},
+    logins::{Going, MAX_TOKEN_LIFE, NotRefreshed},
     standing::Standing,
     upkeep::upkeep,
 };

@@ -37,7 +37,7 @@ use self::{
     code::UserCode,
     pending::{Asking, Codes, Full, Guesser, NoLogin, Pending, Polled, Terms},
 };
-use crate::identity::{Caller, Going, Identities};
+use crate::identity::{Caller, Going, Identities, MAX_TOKEN_LIFE};
 
 /// Most logins that wait at once: some 4 MiB.
 const MOST_LOGINS: usize = 10_000;
@@ -51,13 +51,13 @@ const MOST_TRIES: usize = 8;
 pub struct LoginConfig {
     /// Signs the tokens of devices: the relay's own key.
     pub signing_key: Arc<SigningKey>,
-    /// How long an agent's token lives. Default 15 min; a device refreshes it in time.
+    /// How long an agent's token lives. Default 15 min, at most a day; a device refreshes it in time.
     pub token_life: Duration,
-    /// How long a login lasts that is not used. Default 90 days.
+    /// How long a login lasts that is not used. Default 90 days, at most 400.
     pub idle: Duration,
-    /// Between two questions of a device that waits. Default 5 s.
+    /// Between two questions of a device that waits. Default 5 s, at most a minute.
     pub interval: Duration,
-    /// How long a device waits for somebody's word. Default 10 min.
+    /// How long a device waits for somebody's word. Default 10 min, at most a day.
     pub patience: Duration,
 }
 
@@ -136,13 +136,6 @@ struct Started {
     user_code: UserCode,
 }
 
-/// How long a login lasts unused, and a token of it.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    idle: Duration,
-    token_life: Duration,
-}
-
 /// Why none was.
 #[derive(Debug)]
 enum NotStarted {
@@ -154,8 +147,8 @@ enum NotStarted {
 impl Logins {
     pub(crate) fn new(config: LoginConfig) -> Self {
         let pending = Pending::new(Terms {
-            interval: config.interval,
-            lifetime: config.patience,
+            interval: config.interval.min(pending::SLOWEST),
+            lifetime: config.patience.min(MAX_TOKEN_LIFE),
             most: MOST_LOGINS,
             most_of_a_place: MOST_OF_A_PLACE,
         });
@@ -250,11 +243,9 @@ impl Logins {
         self.lock().list(now())
     }
 
-    fn times(&self) -> Times {
-        Times {
-            idle: self.config.idle,
-            token_life: self.config.token_life,
-        }
+    /// How long an agent's token lives.
+    fn token_life(&self) -> Duration {
+        self.config.token_life.min(MAX_TOKEN_LIFE)
     }
 
     /// An agent's token of this login.
@@ -262,8 +253,8 @@ impl Logins {
         self.config.signing_key.issue_for_login(
             &going.user,
             &going.device,
-            &going.id,
-            self.config.token_life,
+            (&going.id, going.began),
+            self.token_life(),
             SystemTime::now(),
         )
     }

@@ -6,7 +6,7 @@
 //! Invariant: whoever asks is a stranger until a code or a token says otherwise, and is told no more than how theirs
 //! stands.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use c2l_auth::{Attempt, AuthError, DeviceName, UserId};
 use c2l_tunnel::{Fault, Kind, Origin};
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{
-    NotStarted, Times,
+    NotStarted,
     answers::{Asked, No, SOON, said},
     pending::{Full, Polled},
 };
@@ -147,7 +147,7 @@ impl Asked {
         Ok(json!({
             "access_token": token.expose(),
             "token_type": "Bearer",
-            "expires_in": self.logins.config.token_life.as_secs(),
+            "expires_in": self.logins.token_life().as_secs(),
             "refresh_token": going.refresh.expose(),
             "device_name": going.device.as_str(),
         }))
@@ -169,13 +169,15 @@ impl Asked {
                 return Err(No::new("expired_token", said));
             }
         };
-        let Times { idle, token_life } = self.logins.times();
+        let idle = self.logins.config.idle;
         let identities = &self.relay.identities;
+        // Before it is asked: a sign-out that comes after this ends the login as well.
+        let began = SystemTime::now();
         if !by.stands(identities) {
             let said = "whoever said yes was signed out since";
             return Err(No::new("access_denied", said));
         }
-        let begun = identities.begin_login(by.user(), &asking.device, idle, token_life);
+        let begun = identities.begin_login(by.user(), &asking.device, began, idle);
         begun.await.map_err(|fault| match fault.kind {
             Kind::UserOverLimit => No::new("access_denied", fault.message),
             _ => fault.into(),
@@ -185,9 +187,9 @@ impl Asked {
     async fn refresh(&self) -> Result<Going, No> {
         let token = self.field("refresh_token")?;
         let attempt = self.form.get("attempt").and_then(Attempt::of);
-        let Times { idle, token_life } = self.logins.times();
+        let idle = self.logins.config.idle;
         let identities = &self.relay.identities;
-        let refreshed = identities.refresh_login(token, attempt, idle, token_life);
+        let refreshed = identities.refresh_login(token, attempt, idle);
         match refreshed.await {
             Ok(going) => {
                 let family = going.id.as_str();
@@ -213,7 +215,7 @@ impl Asked {
     async fn revoke(&self) -> Result<Value, No> {
         let token = self.field("token")?;
         let identities = &self.relay.identities;
-        let ended = identities.end_login(token, self.logins.times().token_life);
+        let ended = identities.end_login(token);
         if let Some((user, device)) = ended.await? {
             let device = device.as_str();
             self.who_of(&user).did(Event::LoginEnded { device });

@@ -24,7 +24,7 @@ use super::{code::UserCode, guesses::Guesses};
 const EARLY: Duration = Duration::from_secs(1);
 /// By how much polling too fast lengthens the interval (RFC 8628 §3.5), and the longest that it gets.
 const SLOWER: Duration = Duration::from_secs(5);
-const SLOWEST: Duration = Duration::from_secs(60);
+pub(super) const SLOWEST: Duration = Duration::from_secs(60);
 
 /// Bounds and times.
 #[derive(Clone, Copy, Debug)]

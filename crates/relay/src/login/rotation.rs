@@ -1,11 +1,11 @@
 //! The refresh tokens of a login against a model: whichever is presented, by whomever, in whatever order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use c2l_auth::{Attempt, DeviceName, Kind, SigningKey, Verifier};
 use proptest::prelude::*;
 
-use super::{LoginConfig, Logins, Times};
+use super::{LoginConfig, Logins};
 use crate::{
     Accounts,
     identity::{Going, Identities, NotRefreshed},
@@ -87,10 +87,10 @@ impl Scene {
             refresh: Vec::new(),
             access: Vec::new(),
         };
-        let Times { idle, token_life } = scene.logins.times();
+        let idle = scene.logins.config.idle;
         let ada = scene.identities.name_user("c2l", "ada").unwrap();
         let (identities, desk) = (&scene.identities, desk());
-        let begun = identities.begin_login(&ada, &desk, idle, token_life);
+        let begun = identities.begin_login(&ada, &desk, SystemTime::now(), idle);
         let going = begun.await.unwrap();
         scene.take(&going);
         scene
@@ -115,12 +115,12 @@ impl Scene {
     }
 
     async fn present(&self, number: usize, attempt: usize) -> Result<Going, NotRefreshed> {
-        let Times { idle, token_life } = self.logins.times();
+        let idle = self.logins.config.idle;
         let attempt = ["", "a", "b", "c"][attempt].repeat(22);
         let token = &self.refresh[number];
-        let refreshed =
-            self.identities
-                .refresh_login(token, Attempt::of(&attempt), idle, token_life);
+        let refreshed = self
+            .identities
+            .refresh_login(token, Attempt::of(&attempt), idle);
         refreshed.await
     }
 
@@ -192,8 +192,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::End { back } => {
                 let token = scene.refresh[scene.nth(back)].clone();
-                let life = scene.logins.times().token_life;
-                let ended = scene.identities.end_login(&token, life).await.unwrap();
+                let ended = scene.identities.end_login(&token).await.unwrap();
                 assert_eq!(ended.is_some(), !model.is_ended);
                 model.is_ended = true;
             }

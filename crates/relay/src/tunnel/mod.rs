@@ -2,7 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod service;
-mod session;
+pub(crate) mod session;
 
 use std::sync::Arc;
 

@@ -47,6 +47,7 @@ c2l relay: the models on your own machine, from anywhere.
   GET /relay/v1/whoami         who the credential belongs to
   GET /relay/v1/devices        which of your devices are connected
   GET /relay/v1/keys           your keys for programs
+  GET /login                   let a machine in that shows a code
   GET /relay/v1/version        what is running here
   GET /relay/v1/openapi.json   everything below /relay/v1
 ";
