@@ -3,6 +3,8 @@
 
 #[path = "http/answers.rs"]
 mod answers;
+#[path = "http/browsers.rs"]
+mod browsers;
 #[path = "http/errors.rs"]
 mod errors;
 #[path = "http/exchange.rs"]

@@ -15,7 +15,7 @@ mod word;
 use std::{net::SocketAddr, time::Duration};
 
 use c2l_auth::{Scope, Scopes};
-use c2l_relay::{Config, LoginConfig};
+use c2l_relay::{Config, LoginConfig, Rate};
 use c2l_testkit::{Answer, Caller, TestRelay, full, tokens};
 use http::Method;
 use serde_json::{Value, json};
@@ -29,6 +29,17 @@ async fn relay_with(change: impl FnOnce(&mut LoginConfig)) -> TestRelay {
         login.interval = Duration::ZERO; // tests need not wait
         change(&mut login);
         config.login = Some(login);
+    };
+    TestRelay::start_with_key(add).await
+}
+
+/// A relay that takes so many bad credentials a minute from one address.
+async fn relay_with_failures(most: u64) -> TestRelay {
+    let add = |config: &mut Config, key| {
+        let mut login = LoginConfig::new(key);
+        login.interval = Duration::ZERO; // tests need not wait
+        config.login = Some(login);
+        config.rates.address_failures = Rate::new(most, Duration::from_secs(60));
     };
     TestRelay::start_with_key(add).await
 }

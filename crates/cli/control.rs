@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use c2l_auth::KEY_FILE_NAME;
 use c2l_relay::control::{Offline, encoded};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -50,6 +51,12 @@ pub(crate) async fn ask(account: &Account, question: &Question) -> anyhow::Resul
     let (status, text) = match through_socket {
         Some(reply) => reply,
         None => {
+            // Making one here would answer for a relay that nobody runs.
+            anyhow::ensure!(
+                account.data_dir.join(KEY_FILE_NAME).exists(),
+                "no relay keeps its data in {}: name its directory with --data-dir",
+                account.data_dir.display()
+            );
             let key = relay::signing_key(&account.data_dir)?;
             let accounts = relay::accounts(&account.data_dir)?;
             let offline = Offline::open(relay::verifier(&key, Vec::new())?, accounts).await?;

@@ -129,6 +129,12 @@ async fn keys_are_made_listed_rotated_and_revoked_beside_a_running_relay() {
 async fn without_a_relay_the_database_itself_is_changed() {
     let folder = tempfile::tempdir().expect("a directory");
     let here = folder.path();
+    // Where no relay ever kept anything, none is invented.
+    let nowhere = tempfile::tempdir().expect("a directory");
+    let refused = c2l(nowhere.path(), &["key", "list"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(!nowhere.path().join("c2l.db").exists());
+    said(here, &["token", "issue", "--user=owner", "--kind=api"]).await;
     let made = json(here, &["key", "create", "early", "--json"]).await;
     let revoked = json(here, &["key", "create", "gone", "--json"]).await;
     said(here, &["key", "revoke", &text(&revoked["id"])]).await;
@@ -161,6 +167,7 @@ async fn without_a_relay_the_database_itself_is_changed() {
 async fn ops_05_a_relay_does_not_start_with_a_database_that_others_may_read() {
     let folder = tempfile::tempdir().expect("a directory");
     let here = folder.path();
+    said(here, &["token", "issue", "--user=owner", "--kind=api"]).await;
     said(here, &["key", "create", "x", "--json"]).await;
     for name in ["c2l.db", "key-secret"] {
         let file = here.join(name);

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, env};
 
-use c2l_testkit::{Caller, TestAgent, TestRelay, TestUpstream, empty, full, tokens};
+use c2l_testkit::{Caller, Dice, TestAgent, TestRelay, TestUpstream, empty, full, tokens};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
@@ -17,28 +17,6 @@ const USERS: [&str; 4] = ["ada", "bob", "Ada", "\u{430}da"];
 /// Everybody's devices are called alike.
 const DEVICES: [&str; 2] = ["desk", "laptop"];
 const STEPS: u64 = 3000;
-
-/// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let rolled = (z ^ (z >> 31)) % u64::try_from(sides).expect("a few");
-        usize::try_from(rolled).expect("a few")
-    }
-
-    fn one_of<T: Copy>(&mut self, things: &[T]) -> T {
-        things[self.roll(things.len())]
-    }
-
-    fn often(&mut self, of_ten: usize) -> bool {
-        self.roll(10) < of_ten
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Name {
@@ -101,7 +79,7 @@ impl World {
         }
         let mut world = Self {
             relay,
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             machines,
             credentials: Vec::new(),
             tally: Tally::default(),
@@ -114,8 +92,8 @@ impl World {
     }
 
     async fn step(&mut self) {
-        let user = self.dice.one_of(&USERS);
-        match self.dice.roll(100) {
+        let user = *self.dice.pick(&USERS);
+        match self.dice.index(100) {
             0..60 => self.request().await,
             60..70 => self.burst().await,
             70..76 => {
@@ -127,18 +105,18 @@ impl World {
             88..90 => self.rotate_one().await,
             90..91 => self.sign_out(user).await,
             91..93 => {
-                let device = self.dice.one_of(&DEVICES);
+                let device = *self.dice.pick(&DEVICES);
                 self.remove_device(user, device).await;
             }
             _ => {
-                let device = self.dice.one_of(&DEVICES);
+                let device = *self.dice.pick(&DEVICES);
                 self.connect(user, device).await;
             }
         }
     }
 
     fn bound(&mut self) -> Option<&'static str> {
-        self.dice.often(3).then(|| self.dice.one_of(&DEVICES))
+        self.dice.happens(30).then(|| *self.dice.pick(&DEVICES))
     }
 
     fn account(&self, user: &str) -> Account {
@@ -174,7 +152,7 @@ impl World {
     /// A new session of the device, with a fresh token; the one before it, if any, is cut.
     async fn connect(&mut self, user: &'static str, device: &'static str) {
         let token = tokens::agent(user);
-        let token = match self.dice.often(5) {
+        let token = match self.dice.happens(50) {
             true => token.bound_to(device),
             false => token,
         };
@@ -209,7 +187,7 @@ impl World {
     }
 
     fn pick(&mut self) -> usize {
-        self.dice.roll(self.credentials.len())
+        self.dice.index(self.credentials.len())
     }
 
     async fn revoke_one(&mut self) {
@@ -217,8 +195,8 @@ impl World {
         let credential = self.credentials[picked].clone();
         let account = self.account(credential.user);
         // Sometimes somebody else tries it first, and gets nowhere.
-        if self.dice.often(3) {
-            let other = self.dice.one_of(&USERS);
+        if self.dice.happens(30) {
+            let other = *self.dice.pick(&USERS);
             if other != credential.user {
                 let status = take_back(&self.account(other), &credential).await;
                 assert!(
@@ -242,7 +220,7 @@ impl World {
         let Name::Key(id) = &credential.name else {
             return;
         };
-        let body = json!({ "overlap_seconds": if self.dice.often(5) { 600 } else { 0 } });
+        let body = json!({ "overlap_seconds": if self.dice.happens(50) { 600 } else { 0 } });
         let path = format!("/relay/v1/keys/{id}/rotate");
         let (status, made) = self.account(credential.user).post(&path, &body).await;
         assert_eq!(status, if credential.counts { 201 } else { 404 }, "{made}");
@@ -262,7 +240,7 @@ impl World {
     }
 
     async fn sign_out(&mut self, user: &'static str) {
-        let keys = self.dice.often(3);
+        let keys = self.dice.happens(30);
         let body = json!({ "keys": keys });
         let (status, said) = self.account(user).post("/relay/v1/sign-out", &body).await;
         assert_eq!(status, 200, "{said}");
@@ -330,12 +308,12 @@ impl World {
     async fn request(&mut self) {
         // Mostly of the newest: the others are taken back in time.
         let recent = self.credentials.len().min(40);
-        let picked = match self.dice.often(7) {
-            true => self.credentials.len() - 1 - self.dice.roll(recent),
+        let picked = match self.dice.happens(70) {
+            true => self.credentials.len() - 1 - self.dice.index(recent),
             false => self.pick(),
         };
-        let named = match self.dice.roll(4) {
-            0 => Some(self.dice.one_of(&DEVICES)),
+        let named = match self.dice.index(4) {
+            0 => Some(*self.dice.pick(&DEVICES)),
             1 => Some("castle"), // nobody's
             _ => None,
         };
@@ -375,7 +353,7 @@ impl World {
         }
         let picked = self.pick();
         let mut never = self.credentials[picked].clone();
-        let place = 14 + self.dice.roll(8);
+        let place = 14 + self.dice.index(8);
         let letter = if never.text.as_bytes()[place] == b'x' {
             "y"
         } else {
@@ -443,9 +421,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_ever_sees_anothers_and_what_was_taken_back_stays_so() {
-    let seed = number("C2L_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 0x9e37_79b9);
+    let seed = Dice::seed();
     let steps = number("C2L_STEPS").unwrap_or(STEPS);
-    println!("C2L_SEED={seed} C2L_STEPS={steps}");
+    println!("C2L_TEST_SEED={seed} C2L_STEPS={steps}");
     let since = Instant::now();
     let mut world = World::new(seed).await;
     for _ in 0..steps {

@@ -95,6 +95,28 @@ async fn an_agents_key_opens_a_session_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_agents_session_ends_with_its_key_that_was_rotated() {
+    let stand = Stand::start().await;
+    let ada = stand.account("ada");
+    for overlap in [0, 1] {
+        let (key, id) = ada.make(json!({ "kind": "agent", "device": "desk" })).await;
+        let (url, upstream) = (stand.relay.url(), stand.upstream.address());
+        let mut agent = TestAgent::start(&url, key, upstream, |config| {
+            config.device_name = "desk".to_owned();
+        });
+        agent.connected().await;
+        let path = format!("/relay/v1/keys/{id}/rotate");
+        let (status, made) = ada
+            .post(&path, &json!({ "overlap_seconds": overlap }))
+            .await;
+        assert_eq!(status, 201, "{made}");
+        agent.ended().await.expect_err("refused");
+        // It is still there to be revoked.
+        ada.revoke(&id).await;
+    }
+}
+
+#[tokio::test]
 async fn a_key_for_one_device_reaches_that_one_alone() {
     let stand = Stand::start().await;
     let (key, _) = stand

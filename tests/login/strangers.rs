@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use c2l_testkit::{Caller, Program, RawConnection, full};
+use c2l_testkit::{Caller, FakeAgent, Program, RawConnection, full};
 use http::Method;
 use tokio::task::JoinSet;
 
-use super::{Forms, relay};
+use super::{Forms, logged_in, relay, relay_with_failures, tokens_of};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_c2l");
 const STARTS: usize = 30_000;
@@ -30,6 +30,26 @@ async fn one_address_has_ten_logins_that_wait_and_is_told_when_to_come_back() {
     for begun in &begun {
         assert_eq!(forms.refusal(begun).await, "authorization_pending");
     }
+}
+
+#[tokio::test]
+async fn who_guesses_refresh_tokens_is_slowed_and_a_login_of_the_same_address_goes_on() {
+    let relay = relay_with_failures(3).await;
+    let forms = Forms::to(relay.address());
+    let (_, good) = logged_in(&relay, "ada", "desk").await;
+    let guess = format!("{}x", &good[..good.len() - 1]);
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(forms.refresh(&guess, "a").await.0);
+    }
+    assert_eq!(statuses, [400, 400, 400, 429, 429, 429]);
+    let (status, said) = forms.refresh(&good, &"a".repeat(22)).await;
+    assert_eq!(status, 200, "{said}");
+    let (access, next) = tokens_of(&said);
+    let agent = FakeAgent::connect(relay.address(), &access, "desk").await;
+    agent.expect("the token is the relay's own, and no guess");
+    let (status, said) = forms.refresh(&next, &"b".repeat(22)).await;
+    assert_eq!(status, 200, "{said}");
 }
 
 #[tokio::test]

@@ -275,6 +275,11 @@ async fn keys(data: &TempDir, relay: SocketAddr, needles: &mut Needles) -> Vec<S
         told.push(refusal(Caller::new(relay, bad).get("/api/tags").await).await);
         told.push(refusal(anonymous.get(&format!("/k/{bad}/api/tags")).await).await);
     }
+    object(data, &["user", "sign-out", "--user=carol", "--json"]).await;
+    let words = ["device", "remove", "castle", "--user=carol", "--json"];
+    object(data, &words).await;
+    let words = ["token", "revoke", "--id=an-id", "--user=carol", "--json"];
+    object(data, &words).await;
     told.push(
         object(data, &["key", "list", "--user=ada", "--json"])
             .await
@@ -401,6 +406,23 @@ async fn a_whole_run(relay_format: &str, agent_format: &str, transport: &str) {
         log.contains("/k/…/api/tags"),
         "OPS-02: the path is there without the key"
     );
+    let record = std::fs::read_to_string(data.path().join("audit/audit.jsonl"));
+    let record = record.expect("an audit log");
+    for event in [
+        "key_created",
+        "key_rotated",
+        "key_revoked",
+        "token_revoked",
+        "signed_out",
+        "device_revoked",
+        "login_started",
+        "login_approved",
+        "login_refreshed",
+        "refresh_reused",
+    ] {
+        let named = format!("\"event\":\"{event}\"");
+        assert!(record.contains(&named), "{event} is not on record");
+    }
     let kept = needles.assert_absent_in_files(data.path(), &["signing-key.pem", "key-secret"]);
     assert!(kept >= 2, "the audit log and the database at least");
     for home in homes {

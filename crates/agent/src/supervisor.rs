@@ -58,9 +58,7 @@ async fn keep(
                 let mut ended = session::hold(agent, &token, leaving).await;
                 if let Some(open_for) = ended.open_for {
                     attempt = 0;
-                    if open_for >= agent.config.healthy_after {
-                        back_off.start_over();
-                    }
+                    back_off.had_session(open_for);
                 }
                 if let End::RelayLeaves(rest) = ended.how {
                     // The next session is opened before this one is left.
@@ -197,6 +195,7 @@ struct BackOff {
     delays: ExponentialBuilder,
     current: <ExponentialBuilder as backon::BackoffBuilder>::Backoff,
     longest: Duration,
+    healthy_after: Duration,
 }
 
 impl BackOff {
@@ -210,11 +209,15 @@ impl BackOff {
             delays,
             current: delays.build(),
             longest: config.backoff_max,
+            healthy_after: config.healthy_after,
         }
     }
 
-    fn start_over(&mut self) {
-        self.current = self.delays.build();
+    /// Starts over after a session that was healthy: one that is lost at once again shows that nothing has changed.
+    fn had_session(&mut self, open_for: Duration) {
+        if open_for >= self.healthy_after {
+            self.current = self.delays.build();
+        }
     }
 
     /// The next wait; `random` is uniform over all its values.
@@ -242,6 +245,7 @@ mod tests {
         let mut config = config();
         config.backoff_min = Duration::from_secs(1);
         config.backoff_max = Duration::from_secs(30);
+        config.healthy_after = Duration::from_secs(60);
         BackOff::new(&config)
     }
 
@@ -261,12 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn waits_start_over_after_a_healthy_session() {
+    fn waits_start_over_after_a_healthy_session_and_not_after_a_shorter_one() {
         let mut back_off = defaults();
-        for _ in 0..5 {
+        for _ in 0..4 {
             back_off.next_wait(u32::MAX);
         }
-        back_off.start_over();
+        back_off.had_session(Duration::from_millis(59_999));
+        assert_eq!(seconds(&mut back_off, u32::MAX), 16.0);
+        back_off.had_session(Duration::from_secs(60));
         assert_eq!(seconds(&mut back_off, u32::MAX), 1.0);
     }
 }

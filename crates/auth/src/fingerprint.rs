@@ -22,6 +22,16 @@ impl Fingerprint {
         Self(bytes)
     }
 
+    /// That of what a token's signature is over. The same token has one of these however its signature is written: ECDSA
+    /// signatures can be written in two ways.
+    pub fn of_signed(credential: &str) -> Self {
+        Self::of(
+            credential
+                .rsplit_once('.')
+                .map_or(credential, |(signed, _)| signed),
+        )
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; 32] {
         self.0
     }

@@ -104,6 +104,7 @@ impl Pepper {
         let id = opaque::random_letters(ID_LETTERS)?;
         let secret = opaque::random_letters(SECRET_LETTERS)?;
         let text = opaque::assemble(KEY_PREFIX, &format!("{id}{secret}"));
+        let far = UNIX_EPOCH + claims::MAX_TIME;
         let mut record = KeyRecord {
             id: KeyId::parse(&id).map_err(|_| KeyError::Random)?,
             mac: KeyMac::from_bytes([0; 32]),
@@ -116,7 +117,10 @@ impl Pepper {
             requests_per_minute: request.requests_per_minute,
             name: request.name.clone(),
             created_at: now,
-            expires_at: request.ttl.and_then(|ttl| now.checked_add(ttl)),
+            // An end that no clock can count to is as far as one can.
+            expires_at: request
+                .ttl
+                .map(|ttl| now.checked_add(ttl).map_or(far, |end| end.min(far))),
             revoked_at: None,
         };
         record.mac = self.mac_of(&record, &secret);
@@ -205,12 +209,13 @@ pub(crate) fn mac<'a>(key: &hmac::Key, texts: impl Iterator<Item = &'a str>) -> 
 
 fn grant_of(record: &KeyRecord) -> KeyGrant {
     let user = UserId::new(Arc::clone(&record.issuer), Arc::clone(&record.subject));
+    let far = UNIX_EPOCH + claims::MAX_TIME;
     KeyGrant {
         grant: Grant {
             user,
             kind: record.kind,
             scopes: record.scopes,
-            expires_at: record.expires_at.unwrap_or(UNIX_EPOCH + claims::MAX_TIME),
+            expires_at: record.expires_at.map_or(far, |end| end.min(far)),
             issued_at: Some(record.created_at),
             token_id: None,
             device: record.device.clone(),

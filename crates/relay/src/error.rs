@@ -230,7 +230,7 @@ fn anthropic_type(kind: Kind) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The table of DESIGN §7, written a second time and differently, so that a slip in one of them shows.
+    /// The README's table of errors, written a second time and differently, so that a slip in one of them shows.
     #[test]
     fn every_kind_has_the_codes_of_the_table() {
         let expected = [

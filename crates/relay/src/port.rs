@@ -75,6 +75,8 @@ impl OpenPort {
             if !is_first {
                 tracing::info!("standing by: another relay has the port");
                 handover.turn().await.map_err(Error::Handover)?;
+                // What the one before has answered counts from the first connection on.
+                relay.identities.reload().await.map_err(Error::Store)?;
             }
             if is_queue_shared || !is_first {
                 relay.expect_agents(handover.startup_grace);

@@ -37,12 +37,20 @@ impl Dice {
         self.roll() % limit
     }
 
+    /// A place among so many.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("below a length")
+    }
+
     /// One of these.
     ///
     /// # Panics
     /// When there is none.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let index = usize::try_from(self.below(of.len() as u64)).expect("small");
+        let index = self.index(of.len());
         &of[index]
     }
 

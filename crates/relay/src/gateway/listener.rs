@@ -40,6 +40,8 @@ use crate::{
     phase::Stage,
 };
 
+/// How long the last connections wait for a place in a relay that is full and leaves.
+const LAST_PLACES: Duration = Duration::from_millis(200);
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long the loop rests when the system has no descriptor left.
@@ -157,10 +159,18 @@ impl Entrance {
             Ok(listener) => listener,
             Err(error) => return tracing::warn!(%error, "what waited at the port is lost"),
         };
+        let mut patience = LAST_PLACES;
         while let Ok((stream, peer)) = listener.accept() {
             let stream = stream.set_nonblocking(true).map(|()| stream);
             match stream.and_then(TcpStream::from_std) {
-                Ok(stream) => self.take_in(stream, peer, self.place().await),
+                // A full relay is not waited for: the agents that fill it hear of its leaving only after this.
+                Ok(stream) => match timeout(patience, self.place()).await {
+                    Ok(place) => self.take_in(stream, peer, place),
+                    Err(_) => {
+                        patience = Duration::ZERO;
+                        tracing::warn!(%peer, "no place for a connection; it is lost");
+                    }
+                },
                 Err(error) => tracing::warn!(%peer, %error, "a connection is lost"),
             }
         }

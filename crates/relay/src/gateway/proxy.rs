@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{DeviceName, Kind as TokenKind, Scope, UserId};
+use c2l_auth::{AuthError, DeviceName, Kind as TokenKind, Scope, UserId};
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, Scopes};
 use http::{HeaderMap, HeaderValue, Response, header, request};
 use http_body::Body as _;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Relay,
-    error::{Dialect, invalid},
+    error::{Dialect, invalid, unauthenticated},
     gateway::{
         body::GatewayBody,
         exchange::{AnswerBody, Exchange},
@@ -46,6 +46,10 @@ pub(crate) async fn forward(
     let device = bound_device(&caller, device(&route, &head.headers)?)?;
     let session = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device = session.device.to_string());
+    // The wait for a session may have been long.
+    if !relay.identities.still_stands(&caller, None) {
+        return Err(unauthenticated(AuthError::Revoked.to_string()));
+    }
     if !caller.models.is_empty() && !session.enforces_models {
         return Err(models_unenforced());
     }

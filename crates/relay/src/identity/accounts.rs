@@ -104,7 +104,10 @@ impl Identities {
         overlap: Duration,
     ) -> Result<Made, Fault> {
         let now = whole_milliseconds(SystemTime::now());
-        let old = self.own_key(user, id, now)?;
+        let old = self.own_key(user, id)?;
+        if !old.is_live(now) {
+            return Err(no_such_key());
+        }
         let lifetime = |end: SystemTime| end.duration_since(old.created_at).unwrap_or_default();
         let request = KeyRequest {
             name: old.name.clone(),
@@ -115,7 +118,9 @@ impl Identities {
             requests_per_minute: old.requests_per_minute,
             ttl: old.expires_at.map(lifetime),
         };
-        let end = now.checked_add(overlap);
+        let end = Some(overlap)
+            .filter(|overlap| *overlap <= MAX_LIFETIME)
+            .and_then(|overlap| now.checked_add(overlap));
         let end = end.ok_or_else(|| invalid("the overlap is too long"))?;
         self.has_room_for_key(user, now)?;
         let made = self
@@ -165,14 +170,14 @@ impl Identities {
         Ok(())
     }
 
-    fn own_key(&self, user: &UserId, id: &str, now: SystemTime) -> Result<KeyRecord, Fault> {
+    fn own_key(&self, user: &UserId, id: &str) -> Result<KeyRecord, Fault> {
         let found = KeyId::parse(id)
             .ok()
             .and_then(|id| self.read_keys().held(&id));
         found
             .map(|held| held.record.clone())
             .filter(|record| *record.issuer == *user.issuer() && *record.subject == *user.subject())
-            .filter(|record| record.is_live(now))
+            .filter(|record| record.revoked_at.is_none())
             .ok_or_else(no_such_key)
     }
 
@@ -182,7 +187,8 @@ impl Identities {
     /// `RouteUnknown` when this user has no such key. `Internal` when it is revoked, but only until the relay ends.
     pub(crate) async fn revoke_key(&self, user: &UserId, id: &str) -> Result<KeyRecord, Fault> {
         let now = whole_milliseconds(SystemTime::now());
-        let record = self.own_key(user, id, now)?;
+        // Also one whose time is over: it may have something open.
+        let record = self.own_key(user, id)?;
         self.revoke_keys(vec![record.id.clone()], now).await?;
         Ok(record)
     }
@@ -254,9 +260,8 @@ impl Identities {
         user: &UserId,
         token: &Secret,
     ) -> Result<(Arc<str>, SystemTime), Fault> {
-        let fingerprint = c2l_auth::Fingerprint::of(token.expose());
         let caller = self
-            .verify(token.expose(), fingerprint)
+            .verify(token.expose())
             .await
             .map_err(|error| invalid(format!("the token in the body: {error}")))?;
         if caller.user != *user {

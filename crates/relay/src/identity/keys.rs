@@ -46,6 +46,20 @@ impl Keys {
         held.is_none_or(|held| held.record.revoked_at.is_some())
     }
 
+    /// Whether its time is over, which ends what it holds open.
+    pub(super) fn is_over(&self, id: &KeyId, now: SystemTime) -> bool {
+        let held = self.by_id.get(id);
+        held.is_none_or(|held| !held.record.is_live(now))
+    }
+
+    pub(super) fn has_end_between(&self, after: SystemTime, until: SystemTime) -> bool {
+        let ends = self
+            .by_id
+            .values()
+            .filter_map(|held| held.record.expires_at);
+        ends.into_iter().any(|end| after < end && end <= until)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

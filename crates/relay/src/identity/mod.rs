@@ -159,14 +159,17 @@ impl Identities {
         kinds: &[Kind],
     ) -> Result<Arc<Caller>, Fault> {
         let fingerprint = Fingerprint::of(credential);
-        let judged = self.remembered_or_verified(credential, fingerprint).await;
-        let caller = judged.map_err(|refusal| match refusal {
+        let judged = self.judged(credential, &fingerprint).await;
+        let judged = judged.map_err(|refusal| match refusal {
             Refusal::Credential(error) => self.guard.refused(asker, credential, &error),
             Refusal::IssuerUnreachable => refusal.into(),
         })?;
+        let caller = Arc::clone(&judged.caller);
         let caller = self.of_kind(caller, asker, credential, kinds)?;
         self.guard
             .accepted(asker, fingerprint, &caller.grant, &caller.credential);
+        // Only now: what is remembered is taken in elsewhere without a word to the audit log.
+        self.remember(fingerprint, judged);
         Ok(caller)
     }
 
@@ -195,37 +198,37 @@ impl Identities {
         is_current.then_some(known.caller)
     }
 
-    async fn remembered_or_verified(
+    /// Verifies it, or asks again of one that is remembered.
+    async fn judged(
         &self,
         credential: &str,
-        fingerprint: Fingerprint,
-    ) -> Result<Arc<Caller>, Refusal> {
+        fingerprint: &Fingerprint,
+    ) -> Result<Remembered, Refusal> {
         let now = SystemTime::now();
-        let known = self.lock_remembered().get(&fingerprint).cloned();
+        let known = self.lock_remembered().get(fingerprint).cloned();
         // Before it is judged: a revocation that comes meanwhile has another epoch, and it is judged again.
         let judged_in = self.epoch();
         let key_removals = self.providers.key_removals();
         let caller = match known {
             Some(known) if known.caller.is_in_force(now) && known.key_removals == key_removals => {
-                if known.judged_in == judged_in {
-                    return Ok(known.caller);
-                }
                 self.judge_again(known.caller, credential).await?
             }
-            _ => self.verify(credential, fingerprint).await?,
+            _ => self.verify(credential).await?,
         };
         self.judge(&caller, None)?;
+        Ok(Remembered {
+            caller,
+            judged_in,
+            key_removals,
+        })
+    }
+
+    fn remember(&self, fingerprint: Fingerprint, judged: Remembered) {
         let mut remembered = self.lock_remembered();
         if remembered.len() >= MAX_REMEMBERED && !remembered.contains_key(&fingerprint) {
             remembered.clear();
         }
-        let entry = Remembered {
-            caller: Arc::clone(&caller),
-            judged_in,
-            key_removals,
-        };
-        remembered.insert(fingerprint, entry);
-        Ok(caller)
+        remembered.insert(fingerprint, judged);
     }
 
     /// A token is what it was, and only has to be judged; a key may have a new end, and its hash is as cheap.
@@ -235,19 +238,18 @@ impl Identities {
         credential: &str,
     ) -> Result<Arc<Caller>, Refusal> {
         match known.credential {
-            CredentialName::Key(_) => self.verify(credential, Fingerprint::of(credential)).await,
+            CredentialName::Key(_) => self.verify(credential).await,
             CredentialName::Token(_) | CredentialName::Hash(_) => Ok(known),
         }
     }
 
-    async fn verify(
-        &self,
-        credential: &str,
-        fingerprint: Fingerprint,
-    ) -> Result<Arc<Caller>, Refusal> {
+    async fn verify(&self, credential: &str) -> Result<Arc<Caller>, Refusal> {
         if !credential.starts_with(KEY_PREFIX) {
             let grant = self.providers.verify(credential, &Kind::ALL).await?;
-            return Ok(Arc::new(Caller::of_token(grant, fingerprint)));
+            return Ok(Arc::new(Caller::of_token(
+                grant,
+                Fingerprint::of_signed(credential),
+            )));
         }
         let key = PresentedKey::parse(credential).ok_or(AuthError::MalformedKey)?;
         let held = self.read_keys().held(key.id());
@@ -258,15 +260,17 @@ impl Identities {
         Ok(Arc::new(Caller::of_key(granted, usage)))
     }
 
-    /// Whether this caller's credential still counts; for a session, its device counts as well.
+    /// Whether this caller's credential still counts. For a session its device counts as well, and the end of its key, which
+    /// may have come nearer; what is under way otherwise outlives an end.
     ///
     /// # Errors
     /// [`AuthError::Revoked`].
     fn judge(&self, caller: &Caller, device: Option<&DeviceName>) -> Result<(), AuthError> {
         let is_revoked = match &caller.credential {
-            CredentialName::Key(_) => caller
-                .key_id()
-                .is_none_or(|id| self.read_keys().is_revoked(id)),
+            CredentialName::Key(_) => caller.key_id().is_none_or(|id| match device {
+                Some(_) => self.read_keys().is_over(id, SystemTime::now()),
+                None => self.read_keys().is_revoked(id),
+            }),
             CredentialName::Token(_) | CredentialName::Hash(_) => false,
         };
         if is_revoked || self.read_revocations().covers(caller, device) {

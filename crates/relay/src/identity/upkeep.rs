@@ -25,9 +25,10 @@ pub(crate) async fn upkeep(identities: Arc<Identities>, closing: CancellationTok
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut used_at, mut purged_at) = (Instant::now(), Instant::now());
-    let mut version = None;
+    let (mut version, mut ended_at) = (None, SystemTime::now());
     while closing.run_until_cancelled(looks.tick()).await.is_some() {
         note(identities.look(&mut version).await);
+        identities.end_keys(&mut ended_at);
         if used_at.elapsed() >= USE_INTERVAL {
             used_at = Instant::now();
             note(identities.write_uses().await);
@@ -51,19 +52,32 @@ impl Identities {
     /// Takes over what others have written, if anything.
     async fn look(&self, version: &mut Option<i64>) -> Result<(), StoreError> {
         let found = self.store.version().await?;
-        if version.replace(found).is_some_and(|before| before != found) {
-            // On failure the next look must not take this version for seen.
-            if let Err(error) = self.reload().await {
-                *version = Some(found.wrapping_sub(1));
-                return Err(error);
-            }
+        let before = version.replace(found);
+        if before == Some(found) {
+            return Ok(());
+        }
+        // The first look loads as well: somebody may have written between the start and the version that it finds.
+        if let Err(error) = self.reload().await {
+            *version = None; // the next look must not take this version for seen
+            return Err(error);
+        }
+        if before.is_some() {
             tracing::info!("keys or revocations were changed by another program");
         }
         Ok(())
     }
 
+    /// Sessions of keys that have ended since the last look hear of it: the end may have come nearer after they opened.
+    fn end_keys(&self, since: &mut SystemTime) {
+        let now = SystemTime::now();
+        let before = std::mem::replace(since, now);
+        if self.read_keys().has_end_between(before, now) {
+            self.begin_epoch();
+        }
+    }
+
     /// Joins what is stored with what is in memory; from then on it counts.
-    pub(super) async fn reload(&self) -> Result<(), StoreError> {
+    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
         let snapshot = self.store.load().await?;
         {
             let mut keys = self.write_keys();
@@ -104,5 +118,50 @@ impl Identities {
         self.write_keys()
             .retain(|key| kept.contains(&key.id) || key.is_live(now));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use c2l_auth::{Kind, Scopes, SigningKey, TokenRequest, Verifier};
+
+    use super::*;
+    use crate::{
+        Accounts, RateLimits,
+        identity::TokenName,
+        limits::{Asker, Guard},
+        providers::Providers,
+    };
+
+    #[tokio::test]
+    async fn what_was_revoked_between_the_start_and_the_first_look_is_seen_by_it() {
+        let key = SigningKey::ephemeral().unwrap();
+        let verifier = Arc::new(Verifier::new(vec![key.issuer()]).unwrap());
+        let accounts = Accounts::in_memory().unwrap();
+        let load = async || {
+            let providers = Arc::new(Providers::unasked(Arc::clone(&verifier)));
+            let guard = Arc::new(Guard::new(RateLimits::off()));
+            let loaded = Identities::load(providers, guard, accounts.clone()).await;
+            loaded.unwrap()
+        };
+        let request = TokenRequest {
+            user: "ada".to_owned(),
+            kind: Kind::Api,
+            scopes: Scopes::INFER,
+            ttl: Duration::from_secs(60),
+            device: None,
+        };
+        let token = key.issue(&request, SystemTime::now()).unwrap();
+        let nobody = Asker::of(&http::Extensions::new());
+        let (ours, other) = (load().await, load().await);
+        let identified = ours.identify(&nobody, token.expose(), &[Kind::Api]).await;
+        let user = identified.unwrap().user.clone();
+        other
+            .revoke_token(&user, TokenName::Whole(token.expose().to_owned().into()))
+            .await
+            .unwrap();
+        ours.look(&mut None).await.unwrap();
+        let again = ours.identify(&nobody, token.expose(), &[Kind::Api]).await;
+        assert!(again.unwrap_err().message.contains("revoked"));
     }
 }

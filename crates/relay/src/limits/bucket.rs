@@ -45,6 +45,15 @@ impl Rate {
         }
     }
 
+    /// The one of the two that refills more slowly.
+    pub(super) fn stricter(self, other: Self) -> Self {
+        if self.cost(1) >= other.cost(1) {
+            self
+        } else {
+            other
+        }
+    }
+
     /// How long it takes to refill this much, in nanoseconds, rounded up.
     fn cost(self, amount: u64) -> u64 {
         let cost = u128::from(amount).saturating_mul(self.period.as_nanos());

@@ -121,6 +121,8 @@ pub(crate) struct Guard {
     failures: Buckets<Source>,
     sessions: Buckets<Source>,
     accepted: Accepted,
+    /// Made by the relay itself, and not shown to it yet.
+    issued: Accepted,
     samples: Samples,
     has_warned: AtomicBool,
     hits: [AtomicU64; Limit::ALL.len()],
@@ -139,6 +141,7 @@ impl Guard {
             failures: Buckets::new(),
             sessions: Buckets::new(),
             accepted: Accepted::default(),
+            issued: Accepted::default(),
             samples: Samples::default(),
             has_warned: AtomicBool::new(false),
             hits: Default::default(),
@@ -226,7 +229,7 @@ impl Guard {
             return Ok(());
         };
         match self.failures.look(&Source::of(asker.address), rate, now) {
-            Err(wait) if !self.accepted.contains(&Fingerprint::of(credential)) => {
+            Err(wait) if !self.is_known(&Fingerprint::of(credential)) => {
                 Err(self.refuse(Limit::AddressFailures, &asker.who(), wait, now))
             }
             Ok(()) | Err(_) => Ok(()),
@@ -252,6 +255,15 @@ impl Guard {
         }
     }
 
+    /// Notes a credential that the relay has just made: it is good before it was ever shown, also where somebody guesses.
+    pub(crate) fn vouch(&self, credential: &str) {
+        self.issued.is_new(Fingerprint::of(credential));
+    }
+
+    fn is_known(&self, fingerprint: &Fingerprint) -> bool {
+        self.accepted.contains(fingerprint) || self.issued.contains(fingerprint)
+    }
+
     /// Notes that a credential was judged and found bad, and returns what its sender is told.
     pub(crate) fn refused(&self, asker: &Asker, credential: &str, error: &AuthError) -> Fault {
         let now = Instant::now();
@@ -261,9 +273,12 @@ impl Guard {
             self.accepted.forget(&fingerprint);
         }
         if let Some(rate) = self.limits.address_failures {
-            self.failures.spend(Source::of(asker.address), rate, 1, now);
+            // Never into debt: who was let past the look must not lock out the others there for longer than a guesser could.
+            let taken = self.failures.take(Source::of(asker.address), rate, now);
+            taken.unwrap_or_default();
         }
-        let name = is_long_enough_to_name(credential).then_some(CredentialName::Hash(fingerprint));
+        let name = is_long_enough_to_name(credential)
+            .then(|| CredentialName::Hash(Fingerprint::of_signed(credential)));
         let who = Who {
             credential: name.as_ref(),
             ..asker.who()
@@ -293,7 +308,7 @@ impl Guard {
             let looked = self.user_requests.look(&payer.user, rate, now);
             looked.map_err(refuse(Limit::UserRequests))?;
         }
-        if let Some(rate) = payer.own_requests.or(self.limits.credential_requests) {
+        if let Some(rate) = stricter(payer.own_requests, self.limits.credential_requests) {
             let taken = self.credential_requests.take(payer.key(), rate, now);
             taken.map_err(refuse(Limit::CredentialRequests))?;
         }
@@ -370,6 +385,14 @@ fn over_limit(limit: Limit, wait: Duration) -> Fault {
     Fault::new(FaultKind::UserOverLimit, Origin::Caller, limit.message())
         .retry_safe()
         .retry_after(wait)
+}
+
+/// A key's own rate is its maker's wish: it can only narrow the operator's.
+fn stricter(own: Option<Rate>, general: Option<Rate>) -> Option<Rate> {
+    match (own, general) {
+        (Some(own), Some(general)) => Some(own.stricter(general)),
+        (own, general) => own.or(general),
+    }
 }
 
 /// The beginning of a hash tells nothing of a token or a key. Of a password that somebody typed into the wrong place it

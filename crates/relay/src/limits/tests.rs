@@ -254,3 +254,20 @@ async fn a_flood_of_connections_is_told_so_a_hundred_times_a_second_and_else_clo
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(guard.connection(peer, Instant::now()), Welcome::Served);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_let_past_the_look_locks_nobody_out_for_longer() {
+    let guard = guard(|limits| limits.address_failures = Some(Rate::per_minute(3)));
+    let shared = asker("192.0.2.1");
+    let found = TokenKind::Api;
+    for _ in 0..100_000 {
+        guard.refused(
+            &shared,
+            "known, and in the wrong place",
+            &AuthError::WrongKind { found },
+        );
+    }
+    assert_eq!(wait(&bad(&guard, &shared, "new")), MINUTE / 3);
+    guard.vouch("made by the relay");
+    assert!(guard.may_judge(&shared, "made by the relay").is_ok());
+}

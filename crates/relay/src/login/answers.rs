@@ -130,7 +130,10 @@ impl No {
 
 impl From<Fault> for No {
     fn from(fault: Fault) -> Self {
-        Self::busy(SOON, fault.message)
+        match fault.retry_after {
+            Some(wait) => Self::too_many(wait, fault.message),
+            None => Self::busy(SOON, fault.message),
+        }
     }
 }
 

@@ -144,6 +144,9 @@ impl Asked {
             tracing::error!(%error, "no token for a device");
             No::busy(SOON, "no token can be made")
         })?;
+        // Both are shown next from an address where others may guess: they are no guesses.
+        self.relay.guard.vouch(token.expose());
+        self.relay.guard.vouch(going.refresh.expose());
         Ok(json!({
             "access_token": token.expose(),
             "token_type": "Bearer",
@@ -188,7 +191,8 @@ impl Asked {
         let token = self.field("refresh_token")?;
         let attempt = self.form.get("attempt").and_then(Attempt::of);
         let idle = self.logins.config.idle;
-        let identities = &self.relay.identities;
+        let (identities, guard) = (&self.relay.identities, &self.relay.guard);
+        guard.may_judge(&self.asker, token)?;
         let refreshed = identities.refresh_login(token, attempt, idle);
         match refreshed.await {
             Ok(going) => {
@@ -198,9 +202,11 @@ impl Asked {
                 Ok(going)
             }
             Err(NotRefreshed::Refused(error)) => {
+                drop(guard.refused(&self.asker, token, &error)); // counted; said below in the words of OAuth
                 Err(No::new("invalid_grant", not_refreshed(&error)))
             }
             Err(NotRefreshed::Reused { user, id }) => {
+                drop(guard.refused(&self.asker, token, &AuthError::Revoked));
                 let family = id.as_str();
                 self.who_of(&user).did(Event::RefreshReused { family });
                 close_revoked(identities, Some(&self.relay.registry), &user);

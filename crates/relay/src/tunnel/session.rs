@@ -290,6 +290,15 @@ impl Driver {
         };
         let registered = self.terms.registry.register(registration);
         let session = registered.map_err(|fault| to_status(&fault))?;
+        // A revocation closes what is registered: one that came before this session was has missed it.
+        if !self
+            .terms
+            .identities
+            .still_stands(&session.caller(), Some(&session.device))
+        {
+            self.terms.registry.remove(&session);
+            return Err(Status::unauthenticated(CloseReason::Revoked.to_string()));
+        }
         // Registered first: whoever hears the welcome can be reached. Streams open only once it is said.
         let welcome = Welcome {
             session_id: id,

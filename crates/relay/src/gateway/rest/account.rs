@@ -5,7 +5,9 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use c2l_auth::{DeviceName, KeyRecord, KeyRequest, Kind as TokenKind, Scope, Scopes, UserId};
+use c2l_auth::{
+    AuthError, DeviceName, KeyRecord, KeyRequest, Kind as TokenKind, Scope, Scopes, UserId,
+};
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     Relay,
     audit::{Event, Who},
-    error::invalid,
+    error::{invalid, unauthenticated},
     identity::{Caller, Identities, Listed, Made, TokenName},
     login::{Approver, Logins, Word},
     registry::Registry,
@@ -196,6 +198,7 @@ pub(crate) async fn perform(
         }
         Operation::MakeKey => {
             let made = identities.make_key(user, &new_key(body)?).await?;
+            revoke_unless_still_allowed(identities, by, user, &made).await?;
             let (key, name) = (made.record.id.as_str(), made.record.name.as_str());
             who.did(Event::KeyCreated { key, name });
             Done::created(shown_once(&made))
@@ -212,6 +215,7 @@ pub(crate) async fn perform(
             let asked: Rotation = read_or_default(body)?;
             let overlap = Duration::from_secs(asked.overlap_seconds);
             let made = identities.rotate_key(user, &id, overlap).await?;
+            revoke_unless_still_allowed(identities, by, user, &made).await?;
             let replaced_by = made.record.id.as_str();
             who.did(Event::KeyRotated {
                 key: &id,
@@ -272,6 +276,21 @@ pub(crate) fn close_revoked(identities: &Identities, registry: Option<&Registry>
             identities.still_stands(&session.caller(), Some(&session.device))
         });
     }
+}
+
+/// Whoever asked may have been signed out while the key was stored. Such a sign-out lists the keys that there are after it
+/// counts; this asks after the key is among them: one of the two sees the other.
+async fn revoke_unless_still_allowed(
+    identities: &Identities,
+    by: Option<&Arc<Caller>>,
+    user: &UserId,
+    made: &Made,
+) -> Result<(), Fault> {
+    if by.is_none_or(|by| identities.still_stands(by, None)) {
+        return Ok(());
+    }
+    identities.revoke_key(user, made.record.id.as_str()).await?;
+    Err(unauthenticated(AuthError::Revoked.to_string()))
 }
 
 fn approver(by: Option<&Arc<Caller>>, user: &UserId) -> Approver {
