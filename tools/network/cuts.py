@@ -348,7 +348,7 @@ def scenarios(binary):
         ("cable pulled for 60 s", cable(60)),
         ("half-open, nothing reaches the relay", half_open("relay_side")),
         ("half-open, nothing reaches the agent", half_open("agent_side")),
-        ("a router forgets the flow", forgotten),
+        ("TUN-07, a router forgets the flow", forgotten),
         ("link down and up", link_down),
         ("the first name server is dead", dead_name_server),
         ("1 % loss each way", loss(0.01, 60)),

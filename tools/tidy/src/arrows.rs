@@ -75,8 +75,6 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap_complete", &["c2l"]),
     ("directories", &["c2l"]),
     ("tracing-subscriber", &["c2l", "c2l-testkit"]),
-    ("axum", &["c2l-relay"]),
-    ("async-nats", &["c2l-relay"]),
     ("jsonwebtoken", &["c2l-auth"]),
     ("rusqlite", &["c2l-store"]),
 ];
