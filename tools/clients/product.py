@@ -123,8 +123,7 @@ class Dev(Program):
     def __init__(self, binary, upstream=None):
         # `data` is relative to the process's own folder, and goes with it.
         command = [binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", "data"]
-        # Without an upstream: an address where nothing answers, so that the demo model starts on any machine.
-        command += ["--upstream", upstream or f"http://127.0.0.1:{free_port()}"]
+        command += ["--upstream", upstream] if upstream else ["--demo"]
         super().__init__("c2l-dev", command)
         self.relay = self.credential = None
 

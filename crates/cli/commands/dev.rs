@@ -246,8 +246,11 @@ struct Upstream {
 
 impl Upstream {
     /// What answers where it is wanted, or will once it is started there. Where nobody chose the place and nothing
-    /// answers, the demonstration model, which `demo` then holds.
+    /// answers, or where it was asked for, the demonstration model, which `demo` then holds.
     async fn find(settings: &DevSettings, demo: &mut Demonstration) -> anyhow::Result<Self> {
+        if settings.is_demo {
+            return Self::demonstration(demo, "as asked for").await;
+        }
         let wanted = &settings.upstream;
         let shown = wanted.to_string();
         let shown = shown.trim_end_matches('/');
@@ -267,10 +270,14 @@ impl Upstream {
                 model: Model::Ollama(LIKELY_MODEL.to_owned()),
             });
         }
+        Self::demonstration(demo, &format!("nothing answered at {shown}")).await
+    }
+
+    async fn demonstration(demo: &mut Demonstration, why: &str) -> anyhow::Result<Self> {
         Ok(Self {
             uri: demo.start().await?,
-            line: format!("built-in demonstration model: nothing answered at {shown}"),
-            model: tiny(),
+            line: format!("built-in demonstration model: {why}"),
+            model: Model::Ollama(MODEL.to_owned()),
         })
     }
 }

@@ -16,6 +16,10 @@ pub(crate) static TABLE: Table = Table {
         )
         .or("127.0.0.1:8080"),
         agent::UPSTREAM,
+        Setting::switch(
+            "demo",
+            "Answer with the built-in demonstration model, whatever runs here; without it, only where nothing answers",
+        ),
         agent::ALLOW_MANAGE,
         agent::ALLOW_CLOUD_MODELS,
     ],
@@ -28,6 +32,8 @@ pub(crate) struct DevSettings {
     pub(crate) upstream: Uri,
     /// Somebody chose it: then nothing else takes its place.
     pub(crate) is_upstream_given: bool,
+    /// The demonstration model answers, whatever runs here.
+    pub(crate) is_demo: bool,
     pub(crate) allow_manage: bool,
     pub(crate) allow_cloud_models: bool,
     pub(crate) data_dir: PathBuf,
@@ -39,6 +45,7 @@ pub(crate) fn read(values: &mut Values) -> Option<DevSettings> {
         listen: values.get("listen", parse::address),
         upstream: values.get("upstream", parse::upstream),
         is_upstream_given: values.is_given("upstream"),
+        is_demo: values.switch("demo"),
         allow_manage: values.switch("allow-manage"),
         allow_cloud_models: values.switch("allow-cloud-models"),
         data_dir: data_dir?, // last, so that everything above has been read
