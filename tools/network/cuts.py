@@ -17,7 +17,8 @@ from road import Road
 RELAY_ADDRESS = "10.77.0.1"
 NOTICED_WITHIN = 20.0  # seconds: two heartbeats
 MARGIN = 2.0
-BACK_WITHIN = 5.0  # what is asserted; on a machine that is not busy it is below 3
+BACK_WITHIN = 5.0  # after what is short, TCP itself may take so long to send again
+BACK_AFTER_A_MINUTE = 3.0
 ANSWERED_WITHIN = 30.0
 
 
@@ -96,10 +97,10 @@ class Network:
     def both(self):
         return [self.relay_side, self.agent_side]
 
-    def back(self):
+    def back(self, within=BACK_WITHIN):
         """Seconds to the first good answer from now on, at most so many."""
         seconds = self.caller.back(time.monotonic())
-        expect(seconds <= BACK_WITHIN, f"back only after {seconds:.2f} s")
+        expect(seconds <= within, f"back only after {seconds:.2f} s")
         return seconds
 
     def noticed(self, program, part, since, within=NOTICED_WITHIN + MARGIN):
@@ -155,7 +156,7 @@ def cable(length):
                 later = Later(network.caller.tags)
         expect(network.dropped(), "nothing was dropped")
         restore()
-        seconds = network.back()
+        seconds = network.back(BACK_AFTER_A_MINUTE if length >= 60 else BACK_WITHIN)
         answered = meanwhile.outcome()
         expect(answered.seconds <= ANSWERED_WITHIN + 1, f"a request during the cut: {answered.brief()}")
         expect(answered.is_whole(2) or answered.is_told(), f"a request during the cut: {answered.brief()}")
