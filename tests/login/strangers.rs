@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use c2l_testkit::{Caller, FakeAgent, Program, RawConnection, full};
+use c2l_testkit::{Caller, FakeAgent, Program, RawConnection, full, tokens};
 use http::Method;
 use tokio::task::JoinSet;
 
@@ -37,7 +37,7 @@ async fn who_guesses_refresh_tokens_is_slowed_and_a_login_of_the_same_address_go
     let relay = relay_with_failures(3).await;
     let forms = Forms::to(relay.address());
     let (_, good) = logged_in(&relay, "ada", "desk").await;
-    let guess = format!("{}x", &good[..good.len() - 1]);
+    let guess = tokens::mistyped(&good);
     let mut statuses = Vec::new();
     for _ in 0..6 {
         statuses.push(forms.refresh(&guess, "a").await.0);

@@ -268,7 +268,7 @@ async fn keys(data: &TempDir, relay: SocketAddr, needles: &mut Needles) -> Vec<S
         assert_eq!(in_path.status(), 200);
     }
     let mut told = Vec::new();
-    let mistyped = format!("{}x", &new_key[..new_key.len() - 1]);
+    let mistyped = tokens::mistyped(&new_key);
     needles.plant(&mistyped);
     object(data, &["key", "revoke", &new_id, "--user=ada", "--json"]).await;
     for bad in [&mistyped, &new_key] {

@@ -104,3 +104,12 @@ impl Token {
         secret.expose().to_owned()
     }
 }
+
+/// This token or key with another last letter: one that nobody was ever given.
+#[must_use]
+pub fn mistyped(text: &str) -> String {
+    let mut text = text.to_owned();
+    let last = text.pop();
+    text.push(if last == Some('a') { 'b' } else { 'a' });
+    text
+}
