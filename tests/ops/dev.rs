@@ -8,11 +8,12 @@ use tokio::net::TcpListener;
 
 use super::program::{Running, c2l};
 
-/// `c2l dev` in front of this upstream, once it has printed its block, and where its relay is with the key.
-async fn dev(data: &TempDir, upstream: SocketAddr) -> (Running, SocketAddr, String) {
+/// `c2l dev` with this upstream, once it has printed its block, and where its relay is with the key.
+async fn dev(data: &TempDir, upstream: SocketAddr, more: &[&str]) -> (Running, SocketAddr, String) {
     let mut command = c2l(data);
     let upstream = format!("http://{upstream}");
     command.args(["dev", "--listen=127.0.0.1:0", "--upstream", &upstream]);
+    command.args(more);
     let running = Running::start(command);
     running.says("  curl http").await;
     let text = running.text();
@@ -30,7 +31,7 @@ async fn an_upstream_that_was_chosen_and_does_not_answer_is_used_all_the_same_an
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let upstream = listener.local_addr().expect("an address");
     drop(listener);
-    let (running, relay, key) = dev(&data, upstream).await;
+    let (running, relay, key) = dev(&data, upstream, &[]).await;
     let text = running.text();
     let said = format!("upstream  http://{upstream}, where nothing answers yet");
     assert!(text.contains(&said), "{text}");
@@ -42,10 +43,24 @@ async fn an_upstream_that_was_chosen_and_does_not_answer_is_used_all_the_same_an
 }
 
 #[tokio::test]
+async fn the_demonstration_model_answers_where_it_was_asked_for_whatever_runs_here() {
+    let data = TempDir::new().expect("a directory");
+    let upstream = TestUpstream::start().await;
+    let (running, relay, key) = dev(&data, upstream.address(), &["--demo"]).await;
+    let text = running.text();
+    let said = "upstream  built-in demonstration model: as asked for";
+    assert!(text.contains(said), "{text}");
+    let caller = Caller::anonymous(relay);
+    let answer = caller.get(&format!("/k/{key}/api/tags")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(upstream.demo.recorded().len(), 0, "nobody asks it");
+}
+
+#[tokio::test]
 async fn each_request_shows_on_the_terminal_and_no_credential_does() {
     let data = TempDir::new().expect("a directory");
     let upstream = TestUpstream::start().await;
-    let (running, relay, key) = dev(&data, upstream.address()).await;
+    let (running, relay, key) = dev(&data, upstream.address(), &[]).await;
     let caller = Caller::anonymous(relay);
     let path = format!("/k/{key}/api/chat");
     let body = serde_json::json!({ "model": "tiny+lines=2", "messages": [] });

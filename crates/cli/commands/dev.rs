@@ -254,7 +254,6 @@ impl Upstream {
         let wanted = &settings.upstream;
         let shown = wanted.to_string();
         let shown = shown.trim_end_matches('/');
-        let tiny = || Model::Ollama(MODEL.to_owned());
         if let Some(found) = probe::upstream(wanted).await {
             let product = found.product.map(|product| format!(" ({product})"));
             return Ok(Self {
@@ -277,9 +276,14 @@ impl Upstream {
         Ok(Self {
             uri: demo.start().await?,
             line: format!("built-in demonstration model: {why}"),
-            model: Model::Ollama(MODEL.to_owned()),
+            model: tiny(),
         })
     }
+}
+
+/// The demonstration model's name; also a guess where what answers tells of none.
+fn tiny() -> Model {
+    Model::Ollama(MODEL.to_owned())
 }
 
 /// The demonstration model while it runs; none at first.
