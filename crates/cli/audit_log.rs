@@ -22,7 +22,12 @@ use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
-use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, filter_fn},
+    layer::Context,
+    registry::LookupSpan,
+};
 
 use self::file::AuditFile;
 use crate::{logging::escaped_json, settings::audit::AuditSettings};
@@ -63,7 +68,10 @@ where
         thread: Some(thread),
     };
     Ok((
-        layer.with_filter(filter_fn(|of| of.target() == TARGET)),
+        // The hint keeps what is below away from every filter.
+        layer.with_filter(
+            filter_fn(|of| of.target() == TARGET).with_max_level_hint(LevelFilter::INFO),
+        ),
         log,
     ))
 }
@@ -228,7 +236,7 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use tempfile::TempDir;
@@ -236,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn settings(folder: &TempDir) -> AuditSettings {
+    pub(crate) fn settings(folder: &TempDir) -> AuditSettings {
         AuditSettings {
             folder: folder.path().join("audit"),
             max_bytes: 1 << 20,

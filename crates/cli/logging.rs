@@ -17,7 +17,7 @@ use tracing::{Event, Subscriber, error};
 use tracing_subscriber::{
     Layer as _,
     field::RecordFields,
-    filter::{FilterExt as _, filter_fn},
+    filter::{FilterExt as _, LevelFilter, filter_fn},
     fmt::{
         FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{DefaultFields, Format, Json, JsonFields, Writer},
@@ -57,9 +57,12 @@ pub(crate) fn start(settings: LogSettings) -> anyhow::Result<Log> {
         }
         None => (None, None),
     };
-    subscriber(settings, has_colour, screen.clone())
-        .with(layer)
-        .try_init()?;
+    let log = subscriber(settings, has_colour, screen.clone());
+    match layer {
+        Some(layer) => log.with(layer).try_init()?,
+        // A layer that is none, put on top, would have every event of every library asked about each time.
+        None => log.try_init()?,
+    }
     panic::set_hook(Box::new(log_panic));
     Ok(Log { screen, audit })
 }
@@ -87,7 +90,10 @@ where
     };
     // The audit log names users: only who asks for it by its name has it here as well.
     let shows_audit = settings.shows_audit;
-    let others = filter_fn(move |of| shows_audit || of.target() != audit::TARGET);
+    // Without a hint of its own a filter of two is taken to want everything, and what libraries trace on every frame
+    // is made before it is thrown away: two thirds of all work that a transfer took.
+    let others = filter_fn(move |of| shows_audit || of.target() != audit::TARGET)
+        .with_max_level_hint(LevelFilter::TRACE);
     tracing_subscriber::registry().with(layer.with_filter(settings.filter.and(others)))
 }
 
@@ -252,6 +258,23 @@ mod tests {
         let act = || tracing::info!(target: audit::TARGET, event = "said");
         assert_eq!(logged(LogFormat::Text, false, act), "");
         assert!(logged(LogFormat::Json, false, act).contains("said"));
+    }
+
+    #[test]
+    fn what_is_not_logged_is_not_made() {
+        let settings = |audit| LogSettings {
+            format: LogFormat::Text,
+            filter: "warn".parse().unwrap(),
+            shows_audit: false,
+            audit,
+        };
+        let log = subscriber(settings(None), false, io::sink);
+        assert_eq!(log.max_level_hint(), Some(LevelFilter::WARN));
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = audit_log::tests::settings(&folder);
+        let (layer, _audit) = audit_log::start(&wanted).unwrap();
+        let log = subscriber(settings(None), false, io::sink).with(layer);
+        assert_eq!(log.max_level_hint(), Some(LevelFilter::INFO));
     }
 
     #[test]
