@@ -16,6 +16,7 @@
 //!
 //! Read next: [`Agent`], then `supervisor`.
 
+mod call;
 pub mod config;
 mod dialer;
 mod errand;

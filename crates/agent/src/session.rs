@@ -6,24 +6,24 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use c2l_bridge::Pulse;
-use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
-    ALLOWED_MODELS, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings, Side,
-    frame::SecretToken, wire,
+    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION,
+    ProtocolError, Settings, Side, frame::SecretToken,
 };
-use futures_core::Stream;
+use http::HeaderValue;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status as RpcStatus, Streaming, metadata::MetadataValue};
+use tonic::{Code, Status as RpcStatus};
 use tracing::{debug, info, warn};
 
 use crate::{
     Agent,
+    call::{self, Inbound},
     dialer::{Connected, Tasks, Way},
     error::{DialError, Error, Refusal, Setback},
     now,
@@ -162,16 +162,14 @@ async fn open_call(
     way: Way,
     token: &str,
     link: &Link,
-) -> Result<(Streaming<RelayMessage>, Tasks), End> {
+) -> Result<(Inbound, Tasks), End> {
     let connected = agent.dialer.connect(&agent.config, way, token).await;
-    let Connected { mut client, tasks } = connected.map_err(judge_dial)?;
-    let mut request = tonic::Request::new(Outbound::new(link.clone()));
-    let mut bearer = MetadataValue::try_from(format!("Bearer {token}"))
+    let Connected { mut sender, tasks } = connected.map_err(judge_dial)?;
+    let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| End::Lost(Setback::Closed(CloseReason::TokenExpired)))?;
     bearer.set_sensitive(true);
-    request.metadata_mut().insert("authorization", bearer);
-    let answer = client.connect(request).await.map_err(|s| judge(&s))?;
-    Ok((answer.into_inner(), tasks))
+    let opened = call::open(&mut sender, &agent.config.relay, bearer, link).await;
+    Ok((opened.map_err(|status| judge(&status))?, tasks))
 }
 
 /// What a failed dial means for the next try. The bridge refuses in plain HTTP, before there is a call.
@@ -235,7 +233,7 @@ impl Session {
     /// Until the session ends, or the relay says that it is leaving.
     async fn hold(
         mut self,
-        mut inbound: Streaming<RelayMessage>,
+        mut inbound: Inbound,
         tasks: Tasks,
         leaving: &CancellationToken,
     ) -> Ended {
@@ -258,7 +256,7 @@ impl Session {
 
     async fn finish(
         mut self,
-        mut inbound: Streaming<RelayMessage>,
+        mut inbound: Inbound,
         tasks: Tasks,
         leaving: &CancellationToken,
     ) -> Ended {
@@ -286,7 +284,7 @@ impl Session {
     /// Until the session is closed, or has to be left for another.
     async fn move_messages(
         &mut self,
-        inbound: &mut Streaming<RelayMessage>,
+        inbound: &mut Inbound,
         pulse: &Pulse,
         leaving: &CancellationToken,
     ) -> Pause {
@@ -302,7 +300,7 @@ impl Session {
                     Ok(Some(message)) => self.take_in(message),
                     Ok(None) => return Pause::Over,
                     Err(status) => {
-                        self.verdict = Some(status);
+                        self.verdict = Some(*status);
                         return Pause::Over;
                     }
                 },
@@ -348,8 +346,8 @@ impl Session {
         self.link.go_away("the agent is leaving", grace, now());
     }
 
-    fn take_in(&mut self, message: RelayMessage) {
-        let received = wire::decode_relay(message)
+    fn take_in(&mut self, message: Result<Batch, ProtocolError>) {
+        let received = message
             .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
             .and_then(|batch| self.link.receive(batch, now()));
         // A broken protocol has closed the link; the loop sees that by itself.
@@ -463,46 +461,5 @@ pub(crate) async fn wall_clock_jumps() -> Duration {
             return jump;
         }
         seen = present;
-    }
-}
-
-/// What this side says, as the stream that the call reads.
-///
-/// When it is woken it lets every other ready task run once before it takes the batch. So their frames share the
-/// message, which saves a fifth of the work for each token under load. No timer: when nobody else is ready, nothing is
-/// held back.
-struct Outbound {
-    link: Link,
-    state: Writer,
-}
-
-enum Writer {
-    /// Takes what is there.
-    Taking,
-    /// Nothing was there; the next poll is a wake-up.
-    Parked,
-}
-
-impl Outbound {
-    fn new(link: Link) -> Self {
-        let state = Writer::Taking;
-        Self { link, state }
-    }
-}
-
-impl Stream for Outbound {
-    type Item = AgentMessage;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AgentMessage>> {
-        if matches!(self.state, Writer::Parked) {
-            self.state = Writer::Taking;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let polled = self.link.poll_transmit(cx);
-        if polled.is_pending() {
-            self.state = Writer::Parked;
-        }
-        polled.map(|batch| batch.map(wire::encode_agent))
     }
 }

@@ -208,7 +208,7 @@ pub async fn run(
     let identities = identities.map_err(Error::Store)?;
     tracker.spawn(identity::upkeep(Arc::clone(&identities), closing.clone()));
     let server = TunnelServer::new(&config, &identities, &registry, &metrics, &guard, &life);
-    let routes = tunnel::routes(&config, server, &identities, &registry, &health)?;
+    let routes = tunnel::routes(&config, &server, &identities, &registry, &health)?;
     let relay = Arc::new(Relay {
         identities,
         logins: config.login.clone().map(Logins::new).map(Arc::new),
@@ -218,7 +218,7 @@ pub async fn run(
             .map(|most| Admission::new(most, MAX_REQUESTS)),
         guard,
         request_ids: RequestIds::new(),
-        grpc: Grpc::new(routes),
+        grpc: Grpc::new(routes, server),
         life,
         registry,
         metrics,

@@ -8,8 +8,9 @@ use std::{
 use bytes::Bytes;
 use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
-    Limits, Link, Phase, ProtocolError, RequestHead, ResponseHead, Scopes, Settings, Side,
-    StreamHandle, StreamLimits, Welcome,
+    Batch, Limits, Link, Phase, RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle,
+    StreamLimits, Welcome,
+    wire::{self, Decoder},
 };
 use http::{HeaderMap, Method, StatusCode};
 use prost::Message;
@@ -27,18 +28,7 @@ pub fn frames(data: &[u8]) {
     while !choices.is_empty() {
         let length = choices.number();
         let message = choices.bytes(length);
-        match victim.side {
-            Side::Relay => {
-                if let Ok(message) = proto::AgentMessage::decode(message) {
-                    victim.hear_agent(message);
-                }
-            }
-            Side::Agent => {
-                if let Ok(message) = proto::RelayMessage::decode(message) {
-                    victim.hear_relay(message);
-                }
-            }
-        }
+        victim.hear(message);
         victim.act(&mut choices);
         victim.begin_anew_if_closed(&mut choices);
     }
@@ -56,19 +46,49 @@ pub fn structured(data: &[u8]) {
                     control: agent_control(&mut choices).into_iter().collect(),
                     responses: (0..frames).map(|_| response(&mut choices)).collect(),
                 };
-                victim.hear_agent(message);
+                victim.hear(&message.encode_to_vec());
             }
             Side::Agent => {
                 let message = proto::RelayMessage {
                     control: relay_control(&mut choices).into_iter().collect(),
                     requests: (0..frames).map(|_| request(&mut choices)).collect(),
                 };
-                victim.hear_relay(message);
+                victim.hear(&message.encode_to_vec());
             }
         }
         victim.act(&mut choices);
         victim.begin_anew_if_closed(&mut choices);
     }
+}
+
+/// A message as `side` understands it, if it does: as the generated types do, wherever the line cuts it.
+fn decoded(side: Side, message: &[u8]) -> Option<Batch> {
+    let (sender, stock) = match side {
+        Side::Relay => {
+            let stock = proto::AgentMessage::decode(message).ok();
+            (
+                Side::Agent,
+                stock.and_then(|it| wire::decode_agent(it).ok()),
+            )
+        }
+        Side::Agent => {
+            let stock = proto::RelayMessage::decode(message).ok();
+            (
+                Side::Relay,
+                stock.and_then(|it| wire::decode_relay(it).ok()),
+            )
+        }
+    };
+    let length = u32::try_from(message.len()).expect("short");
+    let mut decoder = Decoder::new(sender, message.len());
+    let (first, second) = message.split_at(message.len() / 3);
+    for piece in [&[0], &length.to_be_bytes()[..], first, second] {
+        decoder.push(Bytes::copy_from_slice(piece));
+    }
+    let own = decoder.next_batch().ok();
+    let own = own.map(|whole| whole.expect("all of it is here"));
+    assert_eq!(format!("{own:?}"), format!("{stock:?}"), "{message:x?}");
+    own
 }
 
 /// The side that is attacked, and a program around it that does what programs do.
@@ -136,16 +156,10 @@ impl Victim {
         }
     }
 
-    fn hear_agent(&mut self, message: proto::AgentMessage) {
-        self.hear(c2l_tunnel::wire::decode_agent(message));
-    }
-
-    fn hear_relay(&mut self, message: proto::RelayMessage) {
-        self.hear(c2l_tunnel::wire::decode_relay(message));
-    }
-
-    fn hear(&mut self, batch: Result<c2l_tunnel::Batch, ProtocolError>) {
-        let Ok(batch) = batch else { return };
+    fn hear(&mut self, message: &[u8]) {
+        let Some(batch) = decoded(self.side, message) else {
+            return;
+        };
         match self.link.receive(batch, self.clock.0) {
             Ok(notable) => assert!(notable.len() <= 4, "at most one of each kind"),
             Err(_) => assert!(matches!(self.link.phase(), Phase::Closed(_))),

@@ -315,12 +315,12 @@ impl World {
             return is_news;
         };
         let batch = match side {
-            Side::Agent => proto::RelayMessage::decode(&message[..]).map(wire::decode_relay),
-            Side::Relay => proto::AgentMessage::decode(&message[..]).map(wire::decode_agent),
+            Side::Agent => {
+                let message = proto::RelayMessage::decode(&message[..]).expect("protobuf");
+                wire::decode_relay(message).expect("valid")
+            }
+            Side::Relay => decoded(message),
         };
-        let batch = batch
-            .expect("what we encode decodes")
-            .expect("and is valid");
         link.receive(batch, self.clock.0)
             .expect("neither side breaks the protocol");
         self.check_bounds();
@@ -410,8 +410,9 @@ impl World {
             }
             Poll::Ready(Some(batch)) => {
                 check_batch(&batch, &self.limits);
+                // Each way one end has our own codec and the other one the generated types.
                 let message = match side {
-                    Side::Relay => wire::encode_relay(batch).encode_to_vec(),
+                    Side::Relay => encoded(batch),
                     Side::Agent => wire::encode_agent(batch).encode_to_vec(),
                 };
                 assert!(message.len() <= self.limits.max_message_bytes as usize);
@@ -642,4 +643,20 @@ fn check_batch(batch: &Batch, limits: &Limits) {
         body_bytes <= MAX_BATCH_BODY_BYTES,
         "{body_bytes} in one batch"
     );
+}
+
+fn encoded(batch: Batch) -> Vec<u8> {
+    let mut pieces = VecDeque::new();
+    wire::Encoder::new(Side::Relay).encode(batch, &mut pieces);
+    let mut message = Vec::from(pieces).concat();
+    message.split_off(wire::MESSAGE_PREFIX_BYTES)
+}
+
+fn decoded(message: Vec<u8>) -> Batch {
+    let mut decoder = wire::Decoder::new(Side::Agent, message.len());
+    let length = u32::try_from(message.len()).expect("short");
+    decoder.push(Bytes::from([&[0][..], &length.to_be_bytes()].concat()));
+    decoder.push(Bytes::from(message));
+    let batch = decoder.next_batch().expect("what we encode decodes");
+    batch.expect("and is whole")
 }

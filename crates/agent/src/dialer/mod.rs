@@ -18,9 +18,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use c2l_bridge::{Pulse, Pulsed};
-use c2l_proto::tunnel::tunnel_service_client::TunnelServiceClient;
 use http::{StatusCode, header};
+use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
@@ -43,12 +44,11 @@ pub use self::{
     ways::{Transport, Way},
 };
 use crate::{
+    call::Outbound,
     config::{self, Config},
     error::{DialError, Error},
 };
 
-/// Most bytes of one message of the relay's. Its batches stay far below.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Sized so that the credit of streams binds before any HTTP/2 window does.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -60,6 +60,8 @@ const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
 const RETURN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the system keeps sending what nobody acknowledges before it gives the connection up: two heartbeats.
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(20);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The bytes to and from the relay, whatever they go through.
 type ByteStream = Box<dyn Bidirectional>;
@@ -86,7 +88,7 @@ impl std::fmt::Debug for Dialer {
 
 /// A connection to the relay, ready for the one call.
 pub(crate) struct Connected {
-    pub(crate) client: TunnelServiceClient<Http2>,
+    pub(crate) sender: http2::SendRequest<Outbound>,
     pub(crate) tasks: Tasks,
 }
 
@@ -147,7 +149,7 @@ impl Dialer {
         Ok(Box::new(stream))
     }
 
-    /// Dials and makes the stub for the one call. The caller sets the time limit; dropping the result ends the
+    /// Dials for the one call. The caller sets the time limit; dropping the result ends the
     /// connection.
     pub(crate) async fn connect(
         &self,
@@ -155,20 +157,20 @@ impl Dialer {
         way: Way,
         token: &str,
     ) -> Result<Connected, DialError> {
-        let (http2, tasks) = self.connect_http2(config, way, token).await?;
-        let client = TunnelServiceClient::with_origin(http2, config.relay.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Connected { client, tasks })
+        let (sender, tasks) = self.connect_http2(config, way, token).await?;
+        Ok(Connected { sender, tasks })
     }
 
-    /// Dials and starts HTTP/2.
-    async fn connect_http2(
+    /// Dials and starts HTTP/2, for requests with such a body.
+    async fn connect_http2<B>(
         &self,
         config: &Config,
         way: Way,
         token: &str,
-    ) -> Result<(Http2, Tasks), DialError> {
+    ) -> Result<(http2::SendRequest<B>, Tasks), DialError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let tasks = Tasks::new();
         let stream = self.dial(config, way, token, &tasks).await?;
         let (sender, connection) = http2::Builder::new(tasks.executor.clone())
@@ -186,7 +188,7 @@ impl Dialer {
                 debug!(%error, "connection to the relay ended");
             }
         });
-        Ok((Http2(sender), tasks))
+        Ok((sender, tasks))
     }
 }
 
@@ -273,9 +275,27 @@ fn agreed_on(stream: &TlsStream<ByteStream>, protocol: &[u8]) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(protocol)
 }
 
-/// The HTTP/2 connection as the service that the gRPC stub calls.
+/// An answer that is not gRPC is not the relay's: something on the way has spoken, and its 401 or 403 must not be taken
+/// for the relay's word.
+pub(crate) fn of_grpc(
+    answer: http::Response<Incoming>,
+) -> Result<http::Response<Incoming>, DialError> {
+    let content_type = answer.headers().get(header::CONTENT_TYPE);
+    let is_grpc = answer.status() == StatusCode::OK
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        Ok(answer)
+    } else {
+        Err(DialError::Blocked {
+            status: answer.status(),
+            said: String::new(),
+        })
+    }
+}
+
+/// The HTTP/2 connection as the service that the stub for the relay's health calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Http2(http2::SendRequest<tonic::body::Body>);
+struct Http2(http2::SendRequest<tonic::body::Body>);
 
 impl tower_service::Service<http::Request<tonic::body::Body>> for Http2 {
     type Response = http::Response<Incoming>;
@@ -286,25 +306,9 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Http2 {
         self.0.poll_ready(cx).map_err(DialError::Http2)
     }
 
-    /// An answer that is not gRPC is not the relay's: something on the way has spoken, and its 401 or 403 must not be
-    /// taken for the relay's word.
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let answer = self.0.send_request(request);
-        Box::pin(async move {
-            let answer = answer.await.map_err(DialError::Http2)?;
-            let content_type = answer.headers().get(header::CONTENT_TYPE);
-            let is_grpc = answer.status() == StatusCode::OK
-                && content_type
-                    .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-            if is_grpc {
-                Ok(answer)
-            } else {
-                Err(DialError::Blocked {
-                    status: answer.status(),
-                    said: String::new(),
-                })
-            }
-        })
+        Box::pin(async move { of_grpc(answer.await.map_err(DialError::Http2)?) })
     }
 }
 

@@ -20,7 +20,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{ByteStream, Dialer, Tasks, Way, agreed_on, connect, encrypt, proxy, reach};
+use super::{ByteStream, Dialer, Http2, Tasks, Way, agreed_on, connect, encrypt, proxy, reach};
 use crate::{
     config::{self, Config},
     error::DialError,
@@ -123,7 +123,7 @@ impl Dialer {
         let connected = self.connect_http2(config, way, token).await;
         let (http2, _tasks) =
             connected.map_err(|error| Box::new(tonic::Status::from_error(Box::new(error))))?;
-        let mut client = HealthClient::with_origin(http2, config.relay.clone());
+        let mut client = HealthClient::with_origin(Http2(http2), config.relay.clone());
         let answer = client
             .check(HealthCheckRequest::default())
             .await

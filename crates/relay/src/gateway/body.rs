@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::gateway::{exchange::AnswerBody, stall};
+use crate::{
+    gateway::{exchange::AnswerBody, stall},
+    tunnel::call::Outbound,
+};
 
 /// What an answer's body is.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) enum GatewayBody {
         body: tonic::body::Body,
         _place: Option<OwnedSemaphorePermit>,
     },
+    /// What an agent hears in its session.
+    Tunnel(Box<Outbound>),
 }
 
 impl GatewayBody {
@@ -55,6 +60,7 @@ impl Body for GatewayBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Forwarded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Grpc { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Tunnel(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         };
         stall::note(&polled);
         polled
@@ -65,6 +71,7 @@ impl Body for GatewayBody {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Forwarded(body) => body.is_end_stream(),
             Self::Grpc { body, .. } => body.is_end_stream(),
+            Self::Tunnel(body) => body.is_end_stream(),
         }
     }
 
@@ -75,6 +82,7 @@ impl Body for GatewayBody {
             }
             Self::Forwarded(body) => body.size_hint(),
             Self::Grpc { body, .. } => body.size_hint(),
+            Self::Tunnel(body) => body.size_hint(),
         }
     }
 }

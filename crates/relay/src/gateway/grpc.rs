@@ -5,13 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, Version, header};
+use c2l_tunnel::wire::CONNECT_PATH;
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Status, service::Routes};
 use tower::ServiceExt as _;
 
-use crate::gateway::body::GatewayBody;
+use crate::{gateway::body::GatewayBody, tunnel::service::TunnelServer};
 
 /// The methods that anybody may call and that end only when the caller wants.
 const OPEN_TO_STRANGERS: [&str; 3] = [
@@ -26,13 +27,15 @@ const MAX_OPEN_TO_STRANGERS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Grpc {
     routes: Routes,
+    tunnel: TunnelServer,
     places_of_strangers: Arc<Semaphore>,
 }
 
 impl Grpc {
-    pub(crate) fn new(routes: Routes) -> Self {
+    pub(crate) fn new(routes: Routes, tunnel: TunnelServer) -> Self {
         Self {
             routes,
+            tunnel,
             places_of_strangers: Arc::new(Semaphore::new(MAX_OPEN_TO_STRANGERS)),
         }
     }
@@ -44,6 +47,9 @@ impl Grpc {
         request: Request<Incoming>,
         limit: Duration,
     ) -> Response<GatewayBody> {
+        if request.uri().path() == CONNECT_PATH {
+            return self.connect(request, limit).await;
+        }
         let mut place = None;
         if OPEN_TO_STRANGERS.contains(&request.uri().path()) {
             let Ok(free) = Arc::clone(&self.places_of_strangers).try_acquire_owned() else {
@@ -59,11 +65,27 @@ impl Grpc {
                 _place: place,
             }),
             Ok(Err(never)) => match never {},
-            Err(_) => refused(Status::deadline_exceeded(format!(
-                "the call did not say within {limit:?} what it wants (limit: head)"
-            ))),
+            Err(_) => refused(too_late(limit)),
         }
     }
+
+    /// Opens an agent's session. Its messages are the tunnel's own affair: no service of the library stands between.
+    async fn connect(&self, request: Request<Incoming>, limit: Duration) -> Response<GatewayBody> {
+        let mut response = match timeout(limit, self.tunnel.connect(request)).await {
+            Ok(Ok(outbound)) => Response::new(GatewayBody::Tunnel(Box::new(outbound))),
+            Ok(Err(status)) => return refused(status),
+            Err(_) => return refused(too_late(limit)),
+        };
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        response
+    }
+}
+
+fn too_late(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "the call did not say within {limit:?} what it wants (limit: head)"
+    ))
 }
 
 /// The answer that is nothing but a status.

@@ -1,15 +1,13 @@
 //! The agents' side of the public port: the gRPC services and the sessions behind them.
 
+pub(crate) mod call;
 pub(crate) mod health;
 pub(crate) mod service;
 pub(crate) mod session;
 
 use std::sync::Arc;
 
-use c2l_proto::{
-    FILE_DESCRIPTOR_SET, relay::status_service_server::StatusServiceServer,
-    tunnel::tunnel_service_server::TunnelServiceServer,
-};
+use c2l_proto::{FILE_DESCRIPTOR_SET, relay::status_service_server::StatusServiceServer};
 use tonic::service::Routes;
 
 use crate::{
@@ -23,13 +21,13 @@ use crate::{
 /// Most bytes of a message that is not the tunnel's.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// Every gRPC service of the public port.
+/// The gRPC services of the public port beside the tunnel's, which has a [`call`] of its own.
 ///
 /// # Errors
 /// When the descriptors for reflection do not decode.
 pub(crate) fn routes(
     config: &Config,
-    server: TunnelServer,
+    server: &TunnelServer,
     identities: &Arc<Identities>,
     registry: &Arc<Registry>,
     health: &Health,
@@ -40,14 +38,8 @@ pub(crate) fn routes(
         Arc::clone(registry),
         server.life(),
     );
-    let max_bytes = config.tunnel.max_message_bytes as usize;
-    let tunnel = TunnelServiceServer::new(server)
-        .max_decoding_message_size(max_bytes)
-        .max_encoding_message_size(max_bytes);
     let status = StatusServiceServer::new(status).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let mut routes = Routes::new(tunnel)
-        .add_service(status)
-        .add_service(health.service());
+    let mut routes = Routes::new(status).add_service(health.service());
     if config.is_reflection_served {
         let builder = || {
             tonic_reflection::server::Builder::configure()

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use c2l_auth::Kind;
 use c2l_bridge::Pulse;
-use c2l_proto::tunnel::{AgentMessage, tunnel_service_server::TunnelService};
-use tonic::{Request, Response, Status, Streaming};
+use http::Request;
+use hyper::body::Incoming;
+use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
     Config,
@@ -17,7 +18,10 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     status::{bearer, identify},
-    tunnel::session::{Outbound, Terms, start},
+    tunnel::{
+        call::{Inbound, Outbound},
+        session::{Terms, start},
+    },
 };
 
 /// Takes agents in.
@@ -57,26 +61,31 @@ impl TunnelServer {
     pub(crate) fn guard(&self) -> Arc<Guard> {
         Arc::clone(&self.terms.guard)
     }
-}
 
-#[tonic::async_trait]
-impl TunnelService for TunnelServer {
-    type ConnectStream = Outbound;
-
-    async fn connect(
-        &self,
-        request: Request<Streaming<AgentMessage>>,
-    ) -> Result<Response<Outbound>, Status> {
-        let asker = Asker::of(request.extensions());
+    /// Opens a session for whoever asks with a good token. What is returned is what the agent receives; the session goes
+    /// on until that is dropped or ends. Nothing has happened when the future is dropped before.
+    ///
+    /// # Errors
+    /// The status that the call is refused with.
+    pub(crate) async fn connect(&self, request: Request<Incoming>) -> Result<Outbound, Status> {
+        let (head, body) = request.into_parts();
+        let metadata = MetadataMap::from_headers(head.headers);
+        if metadata
+            .get("grpc-encoding")
+            .is_some_and(|it| it != "identity")
+        {
+            return Err(Status::unimplemented("messages are not compressed here"));
+        }
+        let asker = Asker::of(&head.extensions);
         let within = self.terms.guard.session(&asker);
         within.map_err(|fault| to_status(&fault))?;
-        let (token, kind) = (bearer(request.metadata())?.to_owned(), Kind::Agent);
+        let (token, kind) = (bearer(&metadata)?.to_owned(), Kind::Agent);
         let caller = identify(&self.terms.identities, &asker, &token, kind).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
         }
-        let peer = request.extensions().get::<Peer>();
+        let peer = head.extensions.get::<Peer>();
         let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
             let reason = "this relay asks agents for a certificate as well";
@@ -88,12 +97,7 @@ impl TunnelService for TunnelServer {
             who.did(Event::SessionRefused { reason });
             return Err(Status::permission_denied(reason));
         }
-        Ok(Response::new(start(
-            &self.terms,
-            caller,
-            asker,
-            request.into_inner(),
-            pulse,
-        )))
+        let inbound = Inbound::new(body, self.terms.settings.limits.max_message_bytes);
+        Ok(start(&self.terms, caller, asker, inbound, pulse))
     }
 }

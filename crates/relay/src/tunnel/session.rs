@@ -7,20 +7,18 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
 use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY};
 use c2l_bridge::Pulse;
-use c2l_proto::tunnel::{AgentMessage, RelayMessage};
 use c2l_tunnel::{
-    CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, ProtocolError, Settings, Side,
-    StreamLimits, Welcome, wire,
+    Batch, CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, ProtocolError, Settings,
+    Side, StreamLimits, Welcome, wire::DecodeError,
 };
-use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::{Code, Status, Streaming};
+use tonic::Status;
 use tracing::Instrument as _;
 
 use crate::{
@@ -32,6 +30,7 @@ use crate::{
     limits::{Asker, Guard},
     metrics::Metrics,
     registry::{Registration, Registry, Session},
+    tunnel::call::{Inbound, Outbound},
 };
 
 /// At most one line in the log of a session's renewals in so long.
@@ -69,7 +68,7 @@ pub(crate) fn start(
     terms: &Arc<Terms>,
     caller: Arc<Caller>,
     asker: Asker,
-    inbound: Streaming<AgentMessage>,
+    inbound: Inbound,
     pulse: Pulse,
 ) -> Outbound {
     let link = Link::new(&terms.settings, now());
@@ -93,12 +92,7 @@ pub(crate) fn start(
         drop(ended.send(status));
     };
     terms.life.tracker.spawn(task.instrument(span));
-    Outbound {
-        link,
-        end,
-        is_yielded: false,
-        is_over: false,
-    }
+    Outbound::new(link, end)
 }
 
 fn now() -> std::time::Instant {
@@ -109,7 +103,7 @@ fn now() -> std::time::Instant {
 struct Driver {
     terms: Arc<Terms>,
     link: Link,
-    inbound: Streaming<AgentMessage>,
+    inbound: Inbound,
     pulse: Pulse,
     standing: Standing,
     asker: Asker,
@@ -124,8 +118,8 @@ type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Caller>, Fault>> + Send>>;
 
 /// What the driver was woken by.
 enum Event {
-    Message(Box<AgentMessage>),
-    MessageTooLarge(Status),
+    Message(Result<Batch, ProtocolError>),
+    MessageTooLarge(DecodeError),
     InboundEnded,
     SessionClosed,
     TokenExpired,
@@ -142,19 +136,19 @@ impl Driver {
         let status = loop {
             match self.next(&mut timer, &mut expiry).await {
                 Event::Message(message) => {
-                    if let Err(status) = self.receive(*message) {
+                    if let Err(status) = self.receive(message) {
                         let reason = status.message();
                         self.who().did(audit::Event::SessionRefused { reason });
                         break status;
                     }
                 }
                 Event::Renewed(verified) => self.renewed(verified, &mut expiry),
-                Event::MessageTooLarge(status) => {
+                Event::MessageTooLarge(error) => {
                     let frame = "message over the limit";
-                    tracing::warn!(%status, "the agent broke the protocol");
+                    tracing::warn!(%error, "the agent broke the protocol");
                     self.link
                         .close(CloseReason::Protocol(ProtocolError::Unexpected { frame }));
-                    break Status::resource_exhausted(status.message());
+                    break Status::resource_exhausted(error.to_string());
                 }
                 Event::InboundEnded => self.link.close(CloseReason::ConnectionLost),
                 Event::TokenExpired => self.link.close(CloseReason::TokenExpired),
@@ -219,10 +213,10 @@ impl Driver {
             }
         });
         tokio::select! {
-            message = self.inbound.message() => match message {
-                Ok(Some(message)) => Event::Message(Box::new(message)),
-                // What tonic calls a message that is longer than it may decode.
-                Err(status) if status.code() == Code::OutOfRange => Event::MessageTooLarge(status),
+            message = self.inbound.next() => match message {
+                Ok(Some(batch)) => Event::Message(Ok(batch)),
+                Err(DecodeError::Protocol(error)) => Event::Message(Err(error)),
+                Err(error @ DecodeError::TooLarge { .. }) => Event::MessageTooLarge(error),
                 Ok(None) | Err(_) => Event::InboundEnded,
             },
             () = ticking => Event::SessionClosed,
@@ -233,8 +227,8 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, message: AgentMessage) -> Result<(), Status> {
-        let received = wire::decode_agent(message)
+    fn receive(&mut self, message: Result<Batch, ProtocolError>) -> Result<(), Status> {
+        let received = message
             .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
             .and_then(|batch| self.link.receive(batch, now()));
         let notable = match received {
@@ -426,49 +420,4 @@ fn session_id() -> Result<String, Fault> {
         )
     })?;
     Ok(format!("{random:016x}"))
-}
-
-/// What the agent receives. Dropping it, as the transport does when the connection is gone, closes the session.
-#[derive(Debug)]
-pub(crate) struct Outbound {
-    link: Link,
-    end: tokio::sync::oneshot::Receiver<Status>,
-    is_yielded: bool,
-    is_over: bool,
-}
-
-impl Stream for Outbound {
-    type Item = Result<RelayMessage, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        if !self.is_yielded {
-            // One turn of the scheduler lets other tasks add what they have ready: fewer, fuller messages under load,
-            // and nothing lost when idle. No timer is involved.
-            self.is_yielded = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        match self.link.poll_transmit(cx) {
-            Poll::Ready(Some(batch)) => {
-                self.is_yielded = false;
-                Poll::Ready(Some(Ok(wire::encode_relay(batch))))
-            }
-            Poll::Ready(None) => {
-                let status = std::task::ready!(Pin::new(&mut self.end).poll(cx));
-                self.is_over = true;
-                let status = status.unwrap_or_else(|_| Status::unavailable("the relay is closing"));
-                Poll::Ready(Some(Err(status)))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl Drop for Outbound {
-    fn drop(&mut self) {
-        self.link.close(CloseReason::ConnectionLost);
-    }
 }

@@ -3,6 +3,7 @@
 //! Time is an argument, so limits are held to the millisecond; wakers count, so a lost wake-up is seen. Whole exchanges
 //! between two sides, in random order, are in `tests/fuzz.rs`.
 
+mod codec;
 mod credit;
 mod drain;
 mod greeting;

@@ -9,10 +9,13 @@ use prop::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::codec::own;
 use super::peer::{hello, id, welcome};
 use crate::{
     Batch, Control, Fault, Frame, Kind, Limits, Origin, ProtocolError, RequestHead, ResponseHead,
-    Scopes, frame::SecretToken, wire,
+    Scopes, Side,
+    frame::SecretToken,
+    wire::{self, MESSAGE_PREFIX_BYTES},
 };
 
 fn headers() -> impl Strategy<Value = HeaderMap> {
@@ -47,17 +50,18 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 /// What both sides send.
-fn frame() -> BoxedStrategy<Frame> {
+pub(super) fn frame() -> BoxedStrategy<Frame> {
     prop_oneof![
-        vec(any::<u8>(), 1..40).prop_map(|bytes| Frame::Body(bytes.into())),
-        headers().prop_map(Frame::End),
-        fault().prop_map(Frame::Reset),
-        (1..u32::MAX).prop_map(Frame::Window),
+        4 => vec(any::<u8>(), 1..40).prop_map(|bytes| Frame::Body(bytes.into())),
+        1 => (8000usize..9000).prop_map(|length| Frame::Body(vec![7; length].into())),
+        2 => headers().prop_map(Frame::End),
+        2 => fault().prop_map(Frame::Reset),
+        2 => (1..u32::MAX).prop_map(Frame::Window),
     ]
     .boxed()
 }
 
-fn request() -> impl Strategy<Value = Frame> {
+pub(super) fn request() -> impl Strategy<Value = Frame> {
     let method = prop::sample::select(&["GET", "POST", "DELETE", "PROPFIND"][..]);
     let flags = any::<[bool; 4]>();
     let head = (
@@ -83,7 +87,7 @@ fn request() -> impl Strategy<Value = Frame> {
     })
 }
 
-fn response() -> impl Strategy<Value = Frame> {
+pub(super) fn response() -> impl Strategy<Value = Frame> {
     (200u16..=599, headers(), any::<bool>()).prop_map(|(status, headers, is_whole)| {
         Frame::ResponseHead(Box::new(ResponseHead {
             status: StatusCode::from_u16(status).expect("a status"),
@@ -93,7 +97,7 @@ fn response() -> impl Strategy<Value = Frame> {
     })
 }
 
-fn control() -> BoxedStrategy<Control> {
+pub(super) fn control() -> BoxedStrategy<Control> {
     prop_oneof![
         any::<(u64, u64, u64)>().prop_map(|(sequence, acknowledged, received)| {
             Control::Heartbeat {
@@ -113,7 +117,7 @@ fn control() -> BoxedStrategy<Control> {
     .boxed()
 }
 
-fn batch(
+pub(super) fn batch(
     control: impl Strategy<Value = Control>,
     frame: impl Strategy<Value = Frame>,
 ) -> impl Strategy<Value = Batch> {
@@ -136,9 +140,10 @@ proptest! {
             prop_oneof![3 => frame(), 1 => response(), 1 => Just(Frame::Continue)],
         )
     ) {
-        let message = wire::encode_agent(batch.clone()).encode_to_vec();
-        let message = proto::AgentMessage::decode(Bytes::from(message)).expect("protobuf");
+        let stock = wire::encode_agent(batch.clone()).encode_to_vec();
+        let message = proto::AgentMessage::decode(&stock[..]).expect("protobuf");
         let heard = wire::decode_agent(message).expect("valid");
+        prop_assert_eq!(&own(Side::Agent, batch.clone())[MESSAGE_PREFIX_BYTES..], &stock[..]);
         prop_assert_eq!(&heard.control, &batch.control);
         // An agent cannot say that the relay is at fault.
         let mut said = batch.frames;
@@ -160,9 +165,10 @@ proptest! {
             prop_oneof![3 => frame(), 1 => request()],
         )
     ) {
-        let message = wire::encode_relay(batch.clone()).encode_to_vec();
-        let message = proto::RelayMessage::decode(Bytes::from(message)).expect("protobuf");
+        let stock = wire::encode_relay(batch.clone()).encode_to_vec();
+        let message = proto::RelayMessage::decode(&stock[..]).expect("protobuf");
         let heard = wire::decode_relay(message).expect("valid");
+        prop_assert_eq!(&own(Side::Relay, batch.clone())[MESSAGE_PREFIX_BYTES..], &stock[..]);
         prop_assert_eq!(&heard.control, &batch.control);
         prop_assert_eq!(format!("{:?}", heard.frames), format!("{:?}", batch.frames));
     }

@@ -2,17 +2,17 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::{Future, pending, poll_fn},
     pin::pin,
     rc::Rc,
     time::Duration,
 };
 
-use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
-    Batch, CloseReason, Control, Hello, Limits, Link, Settings, Side, StreamLimits, Welcome, wire,
+    Batch, CloseReason, Control, Hello, Limits, Link, Settings, Side, StreamLimits, Welcome,
+    wire::{Decoder, Encoder},
 };
-use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -241,22 +241,24 @@ fn take_in(link: &Link, side: Side, arrival: Arrival, clock: &Clock) -> Vec<Cont
         }
         Arrival::Message(message) => message,
     };
-    let batch: Batch = match side {
-        Side::Relay => proto::AgentMessage::decode(&message[..]).map(wire::decode_agent),
-        Side::Agent => proto::RelayMessage::decode(&message[..]).map(wire::decode_relay),
-    }
-    .expect("what we encode decodes")
-    .expect("and is valid");
+    let sender = match side {
+        Side::Relay => Side::Agent,
+        Side::Agent => Side::Relay,
+    };
+    let mut decoder = Decoder::new(sender, message.len());
+    decoder.push(message.into());
+    let batch = decoder.next_batch().expect("what we encode decodes");
+    let batch: Batch = batch.expect("and is whole");
     link.receive(batch, clock.now())
         .expect("neither side breaks the protocol")
 }
 
 async fn transmit(link: &Link, side: Side, line: mpsc::Sender<Vec<u8>>) {
+    let mut encoder = Encoder::new(side);
     while let Some(batch) = poll_fn(|cx| link.poll_transmit(cx)).await {
-        let message = match side {
-            Side::Relay => wire::encode_relay(batch).encode_to_vec(),
-            Side::Agent => wire::encode_agent(batch).encode_to_vec(),
-        };
+        let mut pieces = VecDeque::new();
+        encoder.encode(batch, &mut pieces);
+        let message = Vec::from(pieces).concat();
         if line.send(message).await.is_err() {
             return;
         }

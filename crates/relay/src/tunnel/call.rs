@@ -1,0 +1,147 @@
+//! The one call of an agent as HTTP/2 carries it: messages out of the request's body, messages into the answer's.
+//!
+//! Invariant: bodies cross without a copy here. A message goes out as the pieces that it is made of, one frame of HTTP/2
+//! each; what comes in stays slices of what HTTP/2 delivered. gRPC itself is five bytes before a message and a status
+//! behind the last one.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use c2l_tunnel::{
+    Batch, CloseReason, Link, Side,
+    wire::{DecodeError, Decoder, Encoder},
+};
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+/// What the agent sends.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    body: Incoming,
+    decoder: Decoder,
+}
+
+impl Inbound {
+    pub(crate) fn new(body: Incoming, max_message_bytes: u32) -> Self {
+        let max_message_bytes = usize::try_from(max_message_bytes).unwrap_or(usize::MAX);
+        Self {
+            body,
+            decoder: Decoder::new(Side::Agent, max_message_bytes),
+        }
+    }
+
+    /// The next message; `None` when there are no more, because the agent ended its side or because the line broke.
+    /// Nothing is lost when this is dropped while it waits.
+    ///
+    /// # Errors
+    /// When what came is no message of an agent's. Nothing after it can be read.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch>, DecodeError> {
+        loop {
+            if let Some(batch) = self.decoder.next_batch()? {
+                return Ok(Some(batch));
+            }
+            let Some(Ok(frame)) = self.body.frame().await else {
+                return Ok(None);
+            };
+            // Fields behind a request's body mean nothing in gRPC.
+            if let Ok(piece) = frame.into_data() {
+                self.decoder.push(piece);
+            }
+        }
+    }
+}
+
+/// What the agent receives. Dropping it, as the transport does when the connection is gone, closes the session.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    link: Link,
+    encoder: Encoder,
+    /// Of the message that is being written.
+    pieces: VecDeque<Bytes>,
+    end: oneshot::Receiver<Status>,
+    is_yielded: bool,
+    is_over: bool,
+}
+
+impl Outbound {
+    /// What `link` has to say, and in the end what `end` says of why it is over.
+    pub(crate) fn new(link: Link, end: oneshot::Receiver<Status>) -> Self {
+        Self {
+            link,
+            encoder: Encoder::new(Side::Relay),
+            pieces: VecDeque::new(),
+            end,
+            is_yielded: false,
+            is_over: false,
+        }
+    }
+
+    /// The status that ends the call.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
+        let status = ready!(Pin::new(&mut self.end).poll(cx));
+        let status = status.unwrap_or_else(|_| Status::unavailable("the relay is closing"));
+        let mut trailers = HeaderMap::new();
+        if status.add_header(&mut trailers).is_err() {
+            // A message of ours that is no field's value: the code alone says enough.
+            drop(Status::new(status.code(), "").add_header(&mut trailers));
+        }
+        Poll::Ready(trailers)
+    }
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(piece) = this.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            if !this.is_yielded {
+                // One turn of the scheduler lets other tasks add what they have ready: fewer, fuller messages under load,
+                // and nothing lost when idle. No timer is involved.
+                this.is_yielded = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match ready!(this.link.poll_transmit(cx)) {
+                Some(batch) => {
+                    this.is_yielded = false;
+                    this.encoder.encode(batch, &mut this.pieces);
+                }
+                None => {
+                    let trailers = ready!(this.poll_end(cx));
+                    this.is_over = true;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.link.close(CloseReason::ConnectionLost);
+    }
+}

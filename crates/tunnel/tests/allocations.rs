@@ -1,0 +1,215 @@
+//! What a frame costs in allocations and copies, from one end's state machine to the other's: counted, not timed.
+//!
+//! Invariant: a long body is never copied, a small frame allocates a bounded number of times, and neither grows with what
+//! came before. The figures are upper bounds that a change may lower; one that raises them says why.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+use c2l_tunnel::{
+    Batch, Hello, Limits, Link, RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle,
+    Welcome,
+    wire::{Decoder, Encoder},
+};
+use http::{HeaderMap, Method, StatusCode};
+
+/// Frames that are counted; as many go before, so that what is kept between frames has its size.
+const FRAMES: u64 = 1000;
+const MIB: usize = 1024 * 1024;
+
+/// Two sides in one thread, and the line between them.
+struct Pair {
+    relay: Link,
+    agent: Link,
+    now: Instant,
+    asks: StreamHandle,
+    answers: StreamHandle,
+    encoder: Encoder,
+    decoder: Decoder,
+    line: VecDeque<Bytes>,
+}
+
+impl Pair {
+    #[expect(clippy::disallowed_methods, reason = "a base to count from")]
+    fn new() -> Self {
+        let now = Instant::now();
+        let settings = |side| Settings {
+            side,
+            limits: Limits::default(),
+            greeting_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(10),
+            stream_limits: None,
+        };
+        let (relay, agent) = (
+            Link::new(&settings(Side::Relay), now),
+            Link::new(&settings(Side::Agent), now),
+        );
+        agent.say_hello(hello());
+        hand_over(&agent, &relay, now);
+        relay.welcome(welcome(), now);
+        hand_over(&relay, &agent, now);
+        let asks = relay.open(request(), now).unwrap();
+        hand_over(&relay, &agent, now);
+        let Poll::Ready(Some((_, answers))) = agent.poll_accept(&mut idle()) else {
+            panic!("no request came");
+        };
+        let head = ResponseHead {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            is_whole: false,
+        };
+        answers.answer(head).unwrap();
+        hand_over(&agent, &relay, now);
+        assert!(asks.poll_answer(&mut idle()).is_ready());
+        Self {
+            relay,
+            agent,
+            now,
+            asks,
+            answers,
+            encoder: Encoder::new(Side::Agent),
+            decoder: Decoder::new(Side::Agent, MIB),
+            line: VecDeque::new(),
+        }
+    }
+
+    /// One piece from the agent's program to the relay's, as bytes in between; returns what came.
+    fn pass(&mut self, mut piece: Bytes) -> Bytes {
+        // As a program does that reads one piece after the other.
+        assert!(self.asks.poll_body(self.now, &mut idle()).is_pending());
+        assert!(self.answers.poll_capacity(&mut idle()).is_ready());
+        self.answers.send_body(&mut piece, self.now).unwrap();
+        assert!(piece.is_empty(), "no room");
+        let Poll::Ready(Some(batch)) = self.agent.poll_transmit(&mut idle()) else {
+            panic!("nothing to send");
+        };
+        self.encoder.encode(batch, &mut self.line);
+        while let Some(piece) = self.line.pop_front() {
+            self.decoder.push(piece);
+        }
+        let batch = self.decoder.next_batch().unwrap().expect("whole");
+        self.relay.receive(batch, self.now).unwrap();
+        let Poll::Ready(came) = self.asks.poll_body(self.now, &mut idle()) else {
+            panic!("nothing came");
+        };
+        // Credit goes back.
+        if let Poll::Ready(Some(batch)) = self.relay.poll_transmit(&mut idle()) {
+            self.agent.receive(batch, self.now).unwrap();
+        }
+        came.unwrap().expect("a piece")
+    }
+
+    /// What so many pieces cost, once everything has its size.
+    fn cost(&mut self, piece: &Bytes, times: u64) -> AllocationInfo {
+        let mut pass_all = || {
+            for _ in 0..times {
+                assert_eq!(self.pass(piece.clone()).len(), piece.len());
+            }
+        };
+        pass_all();
+        measure(pass_all)
+    }
+}
+
+fn idle() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn hand_over(from: &Link, to: &Link, now: Instant) {
+    while let Poll::Ready(Some(batch)) = from.poll_transmit(&mut idle()) {
+        drop::<Vec<_>>(to.receive(batch, now).unwrap());
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol_version: 1,
+        build: String::new(),
+        device_name: "desk".to_owned(),
+        device_id: [0; 16],
+        capabilities: Vec::new(),
+    }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        session_id: "session".to_owned(),
+        protocol_version: 1,
+        limits: Limits::default(),
+        heartbeat_interval: Duration::from_secs(10),
+        build: String::new(),
+        token_holds: None,
+    }
+}
+
+fn request() -> RequestHead {
+    RequestHead {
+        method: Method::GET,
+        target: "/".parse().unwrap(),
+        headers: HeaderMap::new(),
+        is_whole: true,
+        expects_continue: false,
+        request_id: String::new(),
+        scopes: Scopes::default(),
+        models: Vec::new(),
+    }
+}
+
+#[test]
+fn a_token_takes_few_allocations_from_end_to_end() {
+    let token = Bytes::from(vec![b't'; 100]);
+    let cost = Pair::new().cost(&token, FRAMES);
+    assert_eq!(cost.count_current, 0, "something grows: {cost:?}");
+    let each = cost.count_total as f64 / FRAMES as f64;
+    println!(
+        "{each} allocations, {} bytes a token",
+        cost.bytes_total / FRAMES
+    );
+    // The two lists of frames, of what is sent and of what came; the buffer of the encoder now and then.
+    let most = 2 * FRAMES + FRAMES / 50;
+    assert!(cost.count_total <= most, "{each} a token");
+    assert!(cost.bytes_total <= 1024 * FRAMES, "{cost:?}");
+}
+
+#[test]
+fn a_long_body_is_never_copied() {
+    let piece = Bytes::from(vec![b'b'; 64 * 1024]);
+    let came = Pair::new().pass(piece.clone());
+    assert_eq!(
+        came.as_ptr(),
+        piece.as_ptr(),
+        "the same memory at both ends"
+    );
+    let mib = (MIB / piece.len()) as u64;
+    let cost = Pair::new().cost(&piece, 64 * mib);
+    assert_eq!(cost.count_current, 0, "something grows: {cost:?}");
+    println!("{cost:?} for 64 MiB");
+    let pieces = 64 * mib;
+    assert!(cost.count_total <= 3 * pieces, "{cost:?}");
+    assert!(
+        cost.bytes_total <= 2048 * pieces,
+        "bytes are copied: {cost:?}"
+    );
+}
+
+#[test]
+fn an_encoder_at_rest_keeps_little() {
+    let mut encoder = Encoder::new(Side::Agent);
+    let mut line = VecDeque::new();
+    let id = c2l_tunnel::StreamId::new(1).unwrap();
+    let cost = measure(|| {
+        let body = c2l_tunnel::Frame::Body(Bytes::from_static(&[0; 4096]));
+        let frames = std::iter::repeat_n((id, body), 200).collect();
+        let control = Vec::new();
+        encoder.encode(Batch { control, frames }, &mut line);
+        line = VecDeque::new();
+    });
+    assert!(cost.bytes_current <= 4096, "{cost:?}");
+}
