@@ -11,10 +11,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use c2l_tunnel::{
     Batch, Link, ProtocolError, Side,
-    wire::{CONNECT_PATH, DecodeError, Decoder, Encoder},
+    wire::{CONNECT_PATH, DecodeError, Decoder, Encoder, Piece},
 };
 use http::{HeaderValue, Request, Uri, header};
 use http_body::{Body, Frame};
@@ -130,7 +129,7 @@ pub(crate) struct Outbound {
     link: Link,
     encoder: Encoder,
     /// Of the message that is being written.
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
     state: Writer,
 }
 
@@ -156,13 +155,13 @@ impl Outbound {
 }
 
 impl Body for Outbound {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
         let this = &mut *self;
         loop {
             if let Some(piece) = this.pieces.pop_front() {

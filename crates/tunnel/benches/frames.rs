@@ -13,7 +13,7 @@ use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
     Batch, Frame, Limits, Link, RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle,
     StreamId, Welcome,
-    wire::{self, Decoder, Encoder, MESSAGE_PREFIX_BYTES},
+    wire::{self, Decoder, Encoder, MESSAGE_PREFIX_BYTES, Piece},
 };
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -76,10 +76,16 @@ fn encode_by_generated_types(bencher: Bencher<'_, '_>, case: &str) {
         .bench_local_values(|batch| wire::encode_agent(batch).encode_to_vec());
 }
 
-#[divan::bench(args = CASES)]
-fn decode(bencher: Bencher<'_, '_>, case: &str) {
+/// The bytes of one message, in the parts that cross.
+fn line(case: &str) -> Vec<Bytes> {
     let mut line = VecDeque::new();
     Encoder::new(Side::Agent).encode(batch(case), &mut line);
+    line.into_iter().flat_map(Piece::into_parts).collect()
+}
+
+#[divan::bench(args = CASES)]
+fn decode(bencher: Bencher<'_, '_>, case: &str) {
+    let line = line(case);
     let mut decoder = Decoder::new(Side::Agent, 1 << 20);
     bencher.bench_local(|| {
         line.iter().for_each(|piece| decoder.push(piece.clone()));
@@ -89,9 +95,7 @@ fn decode(bencher: Bencher<'_, '_>, case: &str) {
 
 #[divan::bench(args = CASES)]
 fn decode_by_generated_types(bencher: Bencher<'_, '_>, case: &str) {
-    let mut line = VecDeque::new();
-    Encoder::new(Side::Agent).encode(batch(case), &mut line);
-    let message = Bytes::from(Vec::from(line).concat()).slice(MESSAGE_PREFIX_BYTES..);
+    let message = Bytes::from(line(case).concat()).slice(MESSAGE_PREFIX_BYTES..);
     bencher.bench_local(|| {
         let message = proto::AgentMessage::decode(message.clone()).expect("protobuf");
         wire::decode_agent(message).expect("valid")

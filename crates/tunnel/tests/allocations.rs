@@ -16,7 +16,7 @@ use bytes::Bytes;
 use c2l_tunnel::{
     Batch, Hello, Limits, Link, RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle,
     Welcome,
-    wire::{Decoder, Encoder},
+    wire::{Decoder, Encoder, Piece},
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -33,7 +33,7 @@ struct Pair {
     answers: StreamHandle,
     encoder: Encoder,
     decoder: Decoder,
-    line: VecDeque<Bytes>,
+    line: VecDeque<Piece>,
 }
 
 impl Pair {
@@ -92,7 +92,9 @@ impl Pair {
         };
         self.encoder.encode(batch, &mut self.line);
         while let Some(piece) = self.line.pop_front() {
-            self.decoder.push(piece);
+            for part in piece.into_parts() {
+                self.decoder.push(part);
+            }
         }
         let batch = self.decoder.next_batch().unwrap().expect("whole");
         self.relay.receive(batch, self.now).unwrap();

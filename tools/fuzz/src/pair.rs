@@ -648,7 +648,8 @@ fn check_batch(batch: &Batch, limits: &Limits) {
 fn encoded(batch: Batch) -> Vec<u8> {
     let mut pieces = VecDeque::new();
     wire::Encoder::new(Side::Relay).encode(batch, &mut pieces);
-    let mut message = Vec::from(pieces).concat();
+    let parts = pieces.into_iter().flat_map(wire::Piece::into_parts);
+    let mut message = parts.collect::<Vec<_>>().concat();
     message.split_off(wire::MESSAGE_PREFIX_BYTES)
 }
 

@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use c2l_bridge::{Pulse, Pulsed};
 use http::{StatusCode, header};
 use http_body::Body;
@@ -169,7 +168,7 @@ impl Dialer {
         token: &str,
     ) -> Result<(http2::SendRequest<B>, Tasks), DialError>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let tasks = Tasks::new();
         let stream = self.dial(config, way, token, &tasks).await?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use c2l_tunnel::wire::Piece;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -48,18 +49,29 @@ impl GatewayBody {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+type Polled<D, E> = Poll<Option<Result<Frame<D>, E>>>;
+
+/// Only the tunnel's pieces have two.
+fn in_one_part<E: Into<BoxError>>(polled: Polled<Bytes, E>) -> Polled<Piece, BoxError> {
+    polled
+        .map_ok(|frame| frame.map_data(Piece::from))
+        .map_err(Into::into)
+}
+
 impl Body for GatewayBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let polled = match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Forwarded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Grpc { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Whole(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
+            Self::Forwarded(body) => in_one_part(Pin::new(body).poll_frame(cx)),
+            Self::Grpc { body, .. } => in_one_part(Pin::new(body).poll_frame(cx)),
             Self::Tunnel(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         };
         stall::note(&polled);

@@ -11,10 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use c2l_tunnel::{
     Batch, CloseReason, Link, Side,
-    wire::{DecodeError, Decoder, Encoder},
+    wire::{DecodeError, Decoder, Encoder, Piece},
 };
 use http::HeaderMap;
 use http_body::{Body, Frame};
@@ -66,7 +65,7 @@ pub(crate) struct Outbound {
     link: Link,
     encoder: Encoder,
     /// Of the message that is being written.
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
     end: oneshot::Receiver<Status>,
     is_yielded: bool,
     is_over: bool,
@@ -99,13 +98,13 @@ impl Outbound {
 }
 
 impl Body for Outbound {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
         let this = &mut *self;
         loop {
             if let Some(piece) = this.pieces.pop_front() {

@@ -1,8 +1,8 @@
 //! Our own codec beside the generated types: the same bytes out, the same batches in, wherever the line cuts them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use c2l_proto::tunnel as proto;
 use prop::collection::vec;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Batch, Frame, ProtocolError, Side,
-    wire::{self, DecodeError, Decoder, Encoder, INLINE_BELOW_BYTES, MESSAGE_PREFIX_BYTES},
+    wire::{self, DecodeError, Decoder, Encoder, INLINE_BELOW_BYTES, MESSAGE_PREFIX_BYTES, Piece},
 };
 
 const MOST_BYTES: usize = 1024 * 1024;
@@ -23,9 +23,15 @@ const MOST_BYTES: usize = 1024 * 1024;
 pub(super) fn own(side: Side, batch: Batch) -> Vec<u8> {
     let mut pieces = VecDeque::new();
     let length = Encoder::new(side).encode(batch, &mut pieces);
-    let message = Vec::from(pieces).concat();
+    let message = joined(pieces);
     assert_eq!(message.len(), MESSAGE_PREFIX_BYTES + length);
     message
+}
+
+/// What the pieces are on the line.
+fn joined(pieces: VecDeque<Piece>) -> Vec<u8> {
+    let parts = pieces.into_iter().flat_map(Piece::into_parts);
+    parts.collect::<Vec<_>>().concat()
 }
 
 fn prefixed(message: &[u8]) -> Vec<u8> {
@@ -131,15 +137,12 @@ fn a_long_body_is_the_same_memory_on_both_sides() {
     let bytes = Bytes::from(vec![1; 64 * 1024]);
     let mut pieces = VecDeque::new();
     Encoder::new(Side::Agent).encode(body(bytes.clone()), &mut pieces);
-    assert_eq!(
-        pieces.len(),
-        3,
-        "what comes before, the body, what comes after"
-    );
-    assert_eq!(pieces[1].as_ptr(), bytes.as_ptr());
+    assert_eq!(pieces.len(), 2, "up to the body's end, and the rest");
+    let parts: Vec<_> = pieces.into_iter().flat_map(Piece::into_parts).collect();
+    assert_eq!(parts[1].as_ptr(), bytes.as_ptr());
 
     let mut decoder = Decoder::new(Side::Agent, MOST_BYTES);
-    pieces.into_iter().for_each(|piece| decoder.push(piece));
+    parts.into_iter().for_each(|part| decoder.push(part));
     let batch = decoder.next_batch().expect("valid").expect("whole");
     let [_, (_, Frame::Body(read)), _] = &batch.frames[..] else {
         panic!("{batch:?}");
@@ -217,4 +220,26 @@ fn a_message_of_tiny_pieces_takes_no_more_than_its_bytes() {
     }
     decoder.push(Bytes::copy_from_slice(&line[line.len() - 1..]));
     assert!(decoder.next_batch().expect("valid").is_some());
+}
+
+#[test]
+fn a_piece_is_read_across_its_parts() {
+    let pieces = || {
+        let mut pieces = VecDeque::new();
+        Encoder::new(Side::Agent).encode(body(vec![1; 10_000].into()), &mut pieces);
+        pieces
+    };
+    let whole = joined(pieces());
+    let mut read = Vec::new();
+    for mut piece in pieces() {
+        while piece.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = piece.chunks_vectored(&mut slices);
+            let told: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            assert_eq!(told, piece.remaining(), "a writer of slices sees all of it");
+            let next = piece.remaining().min(7);
+            read.extend_from_slice(&piece.copy_to_bytes(next));
+        }
+    }
+    assert_eq!(read, whole);
 }

@@ -4,14 +4,13 @@
 //! that its end came in. What [`super::encoder`] writes most is read here; whatever looks different in any way is left
 //! to the generated types, so nobody is understood otherwise than the contract says.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use c2l_proto::tunnel as proto;
 use prost::Message as _;
 
 use super::{
     MESSAGE_PREFIX_BYTES,
+    arrived::{Arrived, Message},
     control::{from_agent_control, from_relay_control},
     frames::{from_request, from_response},
     stream_id,
@@ -21,11 +20,6 @@ use crate::{
     frame::{Batch, Frame, StreamId},
     session::Side,
 };
-
-/// Pieces below this are copied together while a message is not whole: each would hold a buffer of its own.
-const COPY_BELOW_BYTES: usize = 1024;
-/// So many places for pieces are kept between messages.
-const KEPT_PIECES: usize = 16;
 
 /// Why what arrived is no message of the tunnel's.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +52,7 @@ pub struct Decoder {
     /// Whose messages these are.
     side: Side,
     max_message_bytes: usize,
-    pieces: Pieces,
+    pieces: Arrived,
     /// Length of the message that is being collected, once it is known.
     expected: Option<usize>,
 }
@@ -70,7 +64,7 @@ impl Decoder {
         Self {
             side,
             max_message_bytes,
-            pieces: Pieces::default(),
+            pieces: Arrived::default(),
             expected: None,
         }
     }
@@ -121,7 +115,7 @@ impl Decoder {
     /// In how many pieces lies what is not read yet.
     #[cfg(test)]
     pub(crate) fn kept_pieces(&self) -> usize {
-        self.pieces.queue.len() + usize::from(!self.pieces.small.is_empty())
+        self.pieces.pieces()
     }
 
     fn read_prefix(&mut self) -> Result<usize, DecodeError> {
@@ -140,100 +134,6 @@ impl Decoder {
                 limit_bytes,
             }),
             flag => Err(DecodeError::Flag(flag)),
-        }
-    }
-}
-
-/// What arrived and was not read yet, in order.
-#[derive(Debug, Default)]
-struct Pieces {
-    queue: VecDeque<Bytes>,
-    /// Small pieces behind those, copied together.
-    small: BytesMut,
-    bytes: usize,
-}
-
-impl Pieces {
-    fn push(&mut self, piece: Bytes) {
-        if piece.is_empty() {
-            return;
-        }
-        let is_waiting = self.bytes > 0;
-        self.bytes += piece.len();
-        if is_waiting && piece.len() < COPY_BELOW_BYTES {
-            self.small.extend_from_slice(&piece);
-        } else {
-            self.gather();
-            self.queue.push_back(piece);
-        }
-    }
-
-    /// Puts what was copied together behind the rest.
-    fn gather(&mut self) {
-        if !self.small.is_empty() {
-            self.queue.push_back(self.small.split().freeze());
-        }
-    }
-
-    /// Gives back what a long message needed.
-    fn rest(&mut self) {
-        if self.bytes == 0 {
-            self.small = BytesMut::new();
-            if self.queue.capacity() > KEPT_PIECES {
-                self.queue = VecDeque::new();
-            }
-        }
-    }
-}
-
-/// The bytes of one message, or of its prefix.
-struct Message<'a> {
-    pieces: &'a mut Pieces,
-    left: usize,
-}
-
-impl Buf for Message<'_> {
-    fn remaining(&self) -> usize {
-        self.left
-    }
-
-    fn chunk(&self) -> &[u8] {
-        let front = self.pieces.queue.front().map_or(&[][..], |piece| piece);
-        &front[..front.len().min(self.left)]
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        self.left -= count;
-        self.pieces.bytes -= count;
-        while count > 0
-            && let Some(front) = self.pieces.queue.front_mut()
-        {
-            if front.len() > count {
-                return front.advance(count);
-            }
-            count -= front.len();
-            self.pieces.queue.pop_front();
-        }
-    }
-
-    /// A slice where one piece holds it all, else a copy.
-    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
-        match self.pieces.queue.front_mut() {
-            Some(front) if front.len() > length => {
-                self.left -= length;
-                self.pieces.bytes -= length;
-                front.split_to(length)
-            }
-            Some(front) if front.len() == length => {
-                self.left -= length;
-                self.pieces.bytes -= length;
-                self.pieces.queue.pop_front().unwrap_or_default()
-            }
-            _ => {
-                let mut copy = BytesMut::with_capacity(length);
-                bytes::BufMut::put(&mut copy, self.take(length));
-                copy.freeze()
-            }
         }
     }
 }

@@ -1,19 +1,26 @@
 //! Batches as gRPC messages: one small buffer for everything but long bodies, which are handed over as they are.
 //!
-//! Invariant: what comes out is, byte for byte, what the generated types would write (`tests/wire.rs` holds the two side
+//! Invariant: what comes out is, byte for byte, what the generated types would write (`tests/codec.rs` holds the two side
 //! by side), behind the five bytes that gRPC puts before a message. A body of [`INLINE_BELOW_BYTES`] or more is not copied.
 
 use std::collections::VecDeque;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use c2l_proto::tunnel as proto;
 use http::HeaderMap;
 
-use super::{MESSAGE_PREFIX_BYTES, agent_control, control::relay_control, frames};
+use super::{
+    MESSAGE_PREFIX_BYTES, Piece, agent_control, frames,
+    protobuf::{
+        flag_bytes, nested_bytes, number_bytes, number_field_bytes, put_flag, put_length,
+        put_nested, put_number, put_number_field, put_text_field, text_field_bytes,
+    },
+    relay_control,
+};
 use crate::{
     frame::{Batch, Control, Frame, RequestHead, ResponseHead, StreamId},
     session::Side,
 };
-use c2l_proto::tunnel as proto;
 
 /// Below this a body is copied into the buffer: one more frame of HTTP/2 costs both ends more than that copy.
 pub const INLINE_BELOW_BYTES: usize = 8 * 1024;
@@ -49,7 +56,7 @@ impl Encoder {
 
     /// Adds `batch` to `out` as one message, in pieces that follow each other on the line. Returns its length, without
     /// the prefix. Frames that this side never sends are left out.
-    pub fn encode(&mut self, batch: Batch, out: &mut VecDeque<Bytes>) -> usize {
+    pub fn encode(&mut self, batch: Batch, out: &mut VecDeque<Piece>) -> usize {
         let room = room_for(&batch);
         self.buffer.reserve(room.max(KEPT_BYTES / 4));
         self.buffer.put_bytes(0, MESSAGE_PREFIX_BYTES);
@@ -75,15 +82,15 @@ impl Encoder {
     }
 
     /// Moves what was written to `out`, with the long bodies in their places.
-    fn cut(&mut self, out: &mut VecDeque<Bytes>) {
+    fn cut(&mut self, out: &mut VecDeque<Piece>) {
         let mut cut_at = 0;
         for (at, body) in self.long.drain(..) {
-            out.push_back(self.buffer.split_to(at - cut_at).freeze());
-            out.push_back(body);
+            let framing = self.buffer.split_to(at - cut_at).freeze();
+            out.push_back(Piece::new(framing, body));
             cut_at = at;
         }
         if !self.buffer.is_empty() {
-            out.push_back(self.buffer.split().freeze());
+            out.push_back(self.buffer.split().freeze().into());
         }
     }
 
@@ -263,71 +270,4 @@ fn put_fields(buffer: &mut BytesMut, number: u8, headers: &HeaderMap) {
         put_text_field(buffer, 1, name.as_str().as_bytes());
         put_text_field(buffer, 2, value.as_bytes());
     }
-}
-
-// ---- protobuf
-
-/// Bytes that a number takes: seven bits in each.
-fn number_bytes(number: u64) -> usize {
-    let bits = 64 - (number | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
-}
-
-fn put_number(buffer: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        buffer.put_u8(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    buffer.put_u8(number.to_le_bytes()[0]);
-}
-
-fn put_length(buffer: &mut BytesMut, length: usize) {
-    put_number(buffer, length as u64);
-}
-
-/// A field of this length with its key.
-fn nested_bytes(length: usize) -> usize {
-    1 + number_bytes(length as u64) + length
-}
-
-fn put_nested(buffer: &mut BytesMut, number: u8, bytes: &[u8]) {
-    buffer.put_u8(number << 3 | 2);
-    put_length(buffer, bytes.len());
-    buffer.extend_from_slice(bytes);
-}
-
-/// A single field is left out when it is empty: that is what its absence means.
-fn text_field_bytes(length: usize) -> usize {
-    match length {
-        0 => 0,
-        length => nested_bytes(length),
-    }
-}
-
-fn put_text_field(buffer: &mut BytesMut, number: u8, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        put_nested(buffer, number, bytes);
-    }
-}
-
-fn number_field_bytes(number: u64) -> usize {
-    match number {
-        0 => 0,
-        number => 1 + number_bytes(number),
-    }
-}
-
-fn put_number_field(buffer: &mut BytesMut, field: u8, number: u64) {
-    if number != 0 {
-        buffer.put_u8(field << 3);
-        put_number(buffer, number);
-    }
-}
-
-fn flag_bytes(flag: bool) -> usize {
-    number_field_bytes(flag.into())
-}
-
-fn put_flag(buffer: &mut BytesMut, field: u8, flag: bool) {
-    put_number_field(buffer, field, flag.into());
 }

@@ -7,10 +7,13 @@
 //! [`Encoder`] and [`Decoder`] are what moves a session's messages: bytes, with bodies uncopied. [`encode_agent`] and its
 //! like convert the generated types, for whatever the two leave to them and for a second opinion in tests.
 
+mod arrived;
 mod control;
 mod decoder;
 mod encoder;
 mod frames;
+mod piece;
+mod protobuf;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -24,6 +27,7 @@ use self::{
 pub use self::{
     decoder::{DecodeError, Decoder},
     encoder::{Encoder, INLINE_BELOW_BYTES},
+    piece::Piece,
 };
 use crate::{
     error::ProtocolError,

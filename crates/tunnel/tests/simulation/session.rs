@@ -11,7 +11,7 @@ use std::{
 
 use c2l_tunnel::{
     Batch, CloseReason, Control, Hello, Limits, Link, Settings, Side, StreamLimits, Welcome,
-    wire::{Decoder, Encoder},
+    wire::{Decoder, Encoder, Piece},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -258,7 +258,8 @@ async fn transmit(link: &Link, side: Side, line: mpsc::Sender<Vec<u8>>) {
     while let Some(batch) = poll_fn(|cx| link.poll_transmit(cx)).await {
         let mut pieces = VecDeque::new();
         encoder.encode(batch, &mut pieces);
-        let message = Vec::from(pieces).concat();
+        let parts = pieces.into_iter().flat_map(Piece::into_parts);
+        let message = parts.collect::<Vec<_>>().concat();
         if line.send(message).await.is_err() {
             return;
         }
