@@ -70,7 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let (settings, log) = prepare_log(&general, typed, relay::read)?;
             let passed = public_port::Passed::take()?;
             let ended = on(
-                Builder::new_multi_thread(),
+                serving(settings.worker_threads),
                 commands::relay::run(settings, passed),
             );
             drop(log.audit); // what was said last is written now
@@ -209,6 +209,16 @@ fn beside_the_agent(general: &Flags, command: AgentCommand) -> anyhow::Result<()
         }
         AgentCommand::Uninstall { print } => commands::service::uninstall(print),
     }
+}
+
+/// A runtime of so many threads. On one alone nothing is ever handed to another thread, and none has to be woken for it.
+fn serving(threads: usize) -> Builder {
+    if threads == 1 {
+        return Builder::new_current_thread();
+    }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads);
+    builder
 }
 
 /// Runs `work` to its end on a runtime made for it.

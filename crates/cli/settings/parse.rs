@@ -15,6 +15,8 @@ use http::{HeaderValue, Uri, uri::Scheme};
 
 pub(crate) type Parsed<T> = Result<T, String>;
 
+/// Most threads that a relay is given.
+const MAX_THREADS: usize = 512;
 /// The port that Ollama listens on when nobody says otherwise.
 const OLLAMA_PORT: u16 = 11434;
 
@@ -132,6 +134,19 @@ pub(super) fn count_or_none(text: &str) -> Parsed<Option<usize>> {
     match text {
         "none" => Ok(None),
         other => count(other).map(Some),
+    }
+}
+
+/// How many threads, or `auto`. Far more than there are cores would be a mistake of the one who wrote it.
+pub(super) fn threads_or_auto(text: &str) -> Parsed<Option<usize>> {
+    match text {
+        "auto" => Ok(None),
+        other => match count(other)? {
+            threads if threads > MAX_THREADS => {
+                Err(format!("{text:?} is more than {MAX_THREADS} threads"))
+            }
+            threads => Ok(Some(threads)),
+        },
     }
 }
 
@@ -366,6 +381,16 @@ mod tests {
             "https://a\n",
         ] {
             assert!(origin(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn threads_are_a_number_within_reason_or_left_to_the_program() {
+        assert_eq!(threads_or_auto("auto"), Ok(None));
+        assert_eq!(threads_or_auto("1"), Ok(Some(1)));
+        assert_eq!(threads_or_auto("512"), Ok(Some(512)));
+        for bad in ["0", "513", "-1", "", "none"] {
+            assert!(threads_or_auto(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the defaults here are those of [`c2l_relay::Config::new`]; a test compares them.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use c2l_auth::{MAX_LIFETIME, SigningKey, Verifier};
 use c2l_relay::{LoginConfig, RateLimits};
@@ -78,6 +78,13 @@ pub(crate) static TABLE: Table = Table {
             "How often a device may ask whether it is approved",
         )
         .or("5s")
+        .rare(),
+        Setting::one(
+            "worker-threads",
+            "N",
+            "Threads that serve; auto is one on up to two cores, and one for each core where there are more",
+        )
+        .or("auto")
         .rare(),
         Setting::many(
             "cors-origin",
@@ -276,6 +283,8 @@ pub(crate) struct RelaySettings {
     login_interval: Duration,
     tls: Option<Arc<ServerConfig>>,
     asks_agents_for_certificate: bool,
+    /// How many threads serve.
+    pub(crate) worker_threads: usize,
     tuning: Tuning,
 }
 
@@ -357,9 +366,21 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         login_interval: values.get("login-interval", |text| at_most(text, HOUR / 60)),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
+        worker_threads: values
+            .get("worker-threads", parse::threads_or_auto)
+            .unwrap_or_else(usual_threads),
         tuning: tuning(values),
         data_dir: data_dir?, // last, so that everything above has been read
     })
+}
+
+/// On two cores, which it shares with the system's own work, a relay of one thread serves more requests than one whose threads
+/// wake each other: docs/performance.md.
+fn usual_threads() -> usize {
+    match thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        ..=2 => 1,
+        cores => cores,
+    }
 }
 
 /// A time from one second to `most`.

@@ -126,16 +126,16 @@ impl Dialect {
     /// The dialect of a path without credential and device.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
-        let below = |prefix: &str| {
-            path.strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if below("/v1/messages") {
-            Self::Anthropic
-        } else if below("/v1") {
-            Self::OpenAi
-        } else {
-            Self::Ollama
+        path.strip_prefix('/')
+            .map_or(Self::Ollama, |path| Self::of_segments(path.split('/')))
+    }
+
+    /// The same, from what stands between the slashes.
+    pub(crate) fn of_segments<'a>(mut segments: impl Iterator<Item = &'a str>) -> Self {
+        match (segments.next(), segments.next()) {
+            (Some("v1"), Some("messages")) => Self::Anthropic,
+            (Some("v1"), _) => Self::OpenAi,
+            _ => Self::Ollama,
         }
     }
 

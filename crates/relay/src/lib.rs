@@ -33,7 +33,7 @@ mod identity;
 mod leaving;
 mod limits;
 mod login;
-#[doc(hidden)] // for benches/ alone
+#[doc(hidden)] // for benches/ and tests/ alone
 pub mod measured;
 mod metrics;
 mod ops;

@@ -1,14 +1,21 @@
-//! The one thing that a bench of this crate measures: who a credential belongs to, first and again.
+//! What benches and counts of allocations outside of this crate look at: who a credential belongs to, first and again,
+//! what a path means, and which fields cross.
 //!
 //! Invariant: it is the gateway's own code; nothing here decides anything. No part of what this crate promises.
 
 use std::sync::Arc;
 
-use c2l_auth::{Kind, UserId, Verifier};
+use c2l_auth::{DeviceName, Kind, UserId, Verifier};
 use c2l_tunnel::Fault;
-use http::Request;
+use http::{HeaderMap, Request, request, uri::PathAndQuery};
 
-use crate::{Accounts, RateLimits, identity::Identities, limits::Guard, providers::Providers};
+use crate::{
+    Accounts, RateLimits,
+    gateway::{headers, route::Route},
+    identity::Identities,
+    limits::Guard,
+    providers::Providers,
+};
 
 /// What the gateway asks who is calling; it remembers nobody yet.
 #[derive(Debug)]
@@ -32,4 +39,32 @@ impl Doorkeeper {
         let caller = self.0.caller(Some(credential), &head, &[Kind::Api]).await?;
         Ok(caller.user.clone())
     }
+}
+
+/// Whether a path leads anywhere.
+///
+/// # Errors
+/// Those of the gateway.
+pub fn route(target: &PathAndQuery) -> Result<(), Fault> {
+    Route::parse(target).map(drop)
+}
+
+/// Whether a head is one that is answered at all.
+///
+/// # Errors
+/// Those of the gateway.
+pub fn check(head: &request::Parts) -> Result<(), Fault> {
+    headers::check(head)
+}
+
+/// The fields toward the upstream.
+#[must_use]
+pub fn toward_upstream(fields: HeaderMap) -> HeaderMap {
+    headers::toward_upstream(fields)
+}
+
+/// The fields toward the caller.
+#[must_use]
+pub fn toward_caller(fields: HeaderMap, device: &DeviceName) -> HeaderMap {
+    headers::toward_caller(fields, device)
 }

@@ -65,6 +65,7 @@ struct Call {
 
 /// What the log says of an exchange. No path, no query, no body.
 struct Record {
+    request_id: String,
     began: Instant,
     method: Method,
     route: &'static str,
@@ -349,11 +350,17 @@ async fn while_moving<T>(
     .await
 }
 
-/// Waits until the tunnel takes at least one byte. The request body goes on meanwhile.
+/// Waits until the tunnel takes at least one byte, or for the fault with which the stream ended first. The request body
+/// goes on meanwhile; where there is room at once, nothing is moved for it.
 async fn has_room(connection: &mut Connection, stream: &StreamHandle) -> Result<usize, Failure> {
-    while_moving(connection, stream, |cx| stream.poll_capacity(cx))
-        .await?
-        .map_err(Failure::There)
+    poll_fn(|cx| {
+        let room = stream.poll_capacity(cx);
+        if room.is_pending() {
+            connection.poll_move(cx);
+        }
+        room.map_err(Failure::There)
+    })
+    .await
 }
 
 async fn send_piece(
@@ -443,6 +450,7 @@ fn upstream_failed(why: &'static str) -> Fault {
 impl Record {
     fn new(head: &RequestHead) -> Self {
         Self {
+            request_id: head.request_id.clone(),
             began: Instant::now(),
             method: head.method.clone(),
             route: "none",
@@ -456,7 +464,8 @@ impl Record {
         let fault = result.as_ref().err().map(Failure::fault);
         if let Some(fault) = fault.filter(|fault| fault.origin == Origin::Upstream) {
             // Whoever sits beside Ollama is the one who can mend it.
-            warn!(route = self.route, kind = %fault.kind, problem = %fault.message, "Ollama failed a request");
+            let request_id = self.request_id.as_str();
+            warn!(request_id, route = self.route, kind = %fault.kind, problem = %fault.message, "Ollama failed a request");
         }
         debug!(
             method = %self.method,

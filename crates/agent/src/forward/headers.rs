@@ -8,22 +8,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The fields for the upstream. `host` replaces the caller's.
 pub(crate) fn toward_upstream(mut headers: HeaderMap, host: &HeaderValue) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    drop_where(&mut headers, stays_out_of_the_house);
+    remove(&mut headers, stays_out_of_the_house);
     headers.insert(header::HOST, host.clone());
     headers
 }
 
 /// The fields for the caller. The relay takes out more.
 pub(crate) fn toward_caller(mut headers: HeaderMap) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
+    remove(&mut headers, |_| false);
     headers
 }
 
 /// Trailers, in either direction: besides the above, nothing that frames or routes (RFC 9110 §6.5.1).
 pub(crate) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
-    drop_hop_by_hop(&mut trailers);
-    drop_where(&mut trailers, |name| {
+    remove(&mut trailers, |name| {
         stays_out_of_the_house(name)
             || [
                 header::CONTENT_LENGTH,
@@ -58,26 +56,23 @@ pub(crate) fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Fau
     Ok(Some(length))
 }
 
-/// What RFC 9110 §7.6.1 keeps on one hop, and everything that `Connection` adds to it.
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Takes out, in one pass, what RFC 9110 §7.6.1 keeps on one hop, everything that `Connection` adds to it, and what is
+/// unwanted on this way.
+fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
     let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    drop_where(headers, |name| {
-        is_hop_by_hop(name) || nominated.contains(name)
-    });
-}
-
-fn drop_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    let unwanted: Vec<HeaderName> = headers
+    let is_removed =
+        |name: &HeaderName| is_unwanted(name) || is_hop_by_hop(name) || nominated.contains(name);
+    let removed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_unwanted(name))
+        .filter(|name| is_removed(name))
         .cloned()
         .collect();
-    for name in unwanted {
+    for name in removed {
         headers.remove(name);
     }
 }

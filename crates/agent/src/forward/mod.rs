@@ -8,7 +8,7 @@
 
 mod body;
 mod exchange;
-mod headers;
+pub(crate) mod headers;
 mod look;
 mod ollama;
 pub(crate) mod owner;
@@ -25,7 +25,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::{Instrument as _, info_span, warn};
+use tracing::{Instrument as _, debug_span, warn};
 
 use self::{owner::Owner, pool::Pool};
 use crate::{
@@ -74,14 +74,16 @@ impl Forwarder {
             stream.reset(Fault::new(Kind::Overloaded, Origin::Agent, why).retry_safe());
             return;
         };
-        let span = info_span!("exchange", request_id = %head.request_id);
+        // Of the level of what is said inside; the one warning there names the request itself.
+        let span = debug_span!("exchange", request_id = %head.request_id);
         let forwarder = Arc::clone(self);
         let stop = self.stop.clone();
         let underway = Underway::new(&self.activity);
         let exchange = async move {
+            // In a box from the start: what is spawned is moved several times, and would be with all its state.
+            let exchange = Box::pin(forwarder.carry_out(head, stream));
             // Dropped at the stop: the stream is released and the connection to the upstream closed.
-            stop.run_until_cancelled(forwarder.carry_out(head, stream))
-                .await;
+            stop.run_until_cancelled(exchange).await;
             drop((slot, underway));
         };
         self.tasks.spawn(exchange.instrument(span));

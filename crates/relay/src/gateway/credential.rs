@@ -86,7 +86,8 @@ fn from_authorization(value: &HeaderValue) -> Result<Cow<'_, str>, Fault> {
     let value = text(value)?;
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
     let rest = rest.trim();
-    if rest.contains([',', ' ']) {
+    let holds = |separator| rest.as_bytes().contains(separator);
+    if holds(&b',') || holds(&b' ') {
         return Err(invalid("more than one credential in `authorization`"));
     }
     if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {

@@ -11,6 +11,8 @@ use crate::error::invalid;
 
 /// What every forwarded answer says to a browser: foreign content, in the same origin as the web UI, stays inert.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
+/// So many fields the relay adds to an answer, its id and the date among them.
+const ADDED: usize = 7;
 pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 pub(crate) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -19,22 +21,21 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const X_C2L_DEVICE: HeaderName = HeaderName::from_static("x-c2l-device");
 /// The field with the id of the exchange.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
 /// Fields of one hop alone (RFC 9110 §7.6.1); what `Connection` nominates comes on top.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
 
 /// Names that stay on this side: credentials, who asked, from where. Ollama copies request fields to a third party for
 /// its cloud models. `accept-encoding` goes because a compressed stream holds tokens back.
@@ -111,47 +112,37 @@ fn stays_at_the_agent(name: &HeaderName) -> bool {
     }
 }
 
-/// Takes out the fields of one hop, and whatever `Connection` nominates.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let nominated: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in nominated {
-            headers.remove(name);
-        }
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    let unwanted: Vec<HeaderName> = headers
+/// Takes out, in one pass, the fields of one hop, whatever `Connection` nominates, and what is unwanted on this way.
+fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let is_removed =
+        |name: &HeaderName| is_unwanted(name) || is_hop_by_hop(name) || nominated.contains(name);
+    let removed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_unwanted(name))
+        .filter(|name| is_removed(name))
         .cloned()
         .collect();
-    for name in unwanted {
+    for name in removed {
         headers.remove(name);
     }
 }
 
 /// The fields toward the upstream.
 pub(crate) fn toward_upstream(mut headers: HeaderMap) -> HeaderMap {
-    remove_hop_by_hop(&mut headers);
-    remove_where(&mut headers, stays_at_the_relay);
+    remove(&mut headers, stays_at_the_relay);
     headers
 }
 
 /// The fields toward the caller, with what the relay says of itself.
 pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> HeaderMap {
-    remove_hop_by_hop(&mut headers);
-    remove_where(&mut headers, stays_at_the_agent);
+    remove(&mut headers, stays_at_the_agent);
+    headers.reserve(ADDED); // once, instead of on the way
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
@@ -165,8 +156,7 @@ pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> Head
 
 /// The trailers toward the caller: what the head of an answer may not say, its end may not either.
 pub(crate) fn trailers_toward_caller(mut trailers: HeaderMap) -> HeaderMap {
-    remove_hop_by_hop(&mut trailers);
-    remove_where(&mut trailers, |name| {
+    remove(&mut trailers, |name| {
         stays_at_the_agent(name) || *name == header::CONTENT_LENGTH
     });
     trailers

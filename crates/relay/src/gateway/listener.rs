@@ -55,7 +55,6 @@ const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes read ahead of, or queued for, one HTTP/1.1 exchange: the library's own would hold more than the credit.
 const BUFFER_BYTES: usize = 128 * 1024;
-const MAX_HEADERS: usize = 100;
 /// The system counts milliseconds in an `int`: more would be an error.
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -431,10 +430,11 @@ fn http1(relay: &Relay) -> http1::Builder {
         .timer(TokioTimer::new())
         // Its clock starts with the end of the last answer, so it would be the idle limit, too. Ours knows the two apart.
         .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
         .max_header_size(relay.config.max_head_bytes)
         .max_buf_size(BUFFER_BYTES.max(relay.config.max_head_bytes))
         .half_close(false);
+    // A head has 100 fields at most, which is the library's own bound. To set it, even to that, has two arrays of as many
+    // filled for each head.
     builder
 }
 

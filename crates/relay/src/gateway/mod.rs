@@ -15,7 +15,7 @@ pub(crate) mod listener;
 mod proxy;
 mod record;
 pub(crate) mod rest;
-mod route;
+pub(crate) mod route;
 mod stall;
 mod tear;
 mod timed_io;
@@ -23,7 +23,7 @@ mod timed_io;
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
 };
@@ -56,14 +56,14 @@ pub(crate) async fn serve(
     relay: Arc<Relay>,
     mut request: Request<Incoming>,
 ) -> Response<GatewayBody> {
-    let request_id =
-        headers::request_id(request.headers()).unwrap_or_else(|| relay.request_ids.mint());
+    let own_id = headers::request_id(request.headers());
+    let request_id: Arc<str> = own_id.map_or_else(|| relay.request_ids.mint().into(), Arc::from);
     let dialect = Route::dialect_of(request.uri().path());
     let challenge = credential::challenge(request.uri().path(), request.headers());
     let is_http1 = request.version() <= Version::HTTP_11;
     note_asker(&relay, &mut request, &request_id);
-    let answer = dispatch(&relay, request, request_id.clone(), challenge.clone());
-    let answer = unwind_safe(answer).await;
+    let answer = dispatch(&relay, request, &request_id, dialect, challenge.clone());
+    let answer = unwind_safe(pin!(answer)).await;
     let mut response = answer.unwrap_or_else(|| {
         relay.metrics.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!(%request_id, "a handler panicked");
@@ -86,9 +86,8 @@ pub(crate) async fn serve(
 }
 
 /// `None` when the future panicked. Its state is dropped with it, and everything shared is behind locks that are held
-/// for bookkeeping only.
-async fn unwind_safe<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+/// for bookkeeping only. It stays where it is: taken by value it would have its room twice in the future of this.
+async fn unwind_safe<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(polled) => polled.map(Some),
@@ -101,40 +100,42 @@ async fn unwind_safe<T>(future: impl Future<Output = T>) -> Option<T> {
 async fn dispatch(
     relay: &Arc<Relay>,
     request: Request<Incoming>,
-    request_id: String,
+    request_id: &Arc<str>,
+    dialect: Dialect,
     challenge: HeaderValue,
 ) -> Response<GatewayBody> {
     if let Some(peer) = request.extensions().get::<Peer>()
         && let Some(until) = peer.refused_until
         && let Err(fault) = relay.guard.refused_connection(peer.address.ip(), until)
     {
-        return refused_connection(&fault, &request, &request_id, challenge);
+        return refused_connection(&fault, &request, request_id, challenge);
     }
     if grpc::is_grpc(&request) {
-        return relay.grpc.answer(request, relay.config.head_timeout).await;
+        // In boxes of their own, here and below: the future of a forwarded request is moved, and kept, without the room
+        // that rarer ones take.
+        let answer = relay.grpc.answer(request, relay.config.head_timeout);
+        return Box::pin(answer).await;
     }
     if request.uri().path() == c2l_bridge::PATH {
         let (head, body) = request.into_parts();
-        return websocket::verify(relay, &head)
+        return Box::pin(websocket::verify(relay, &head))
             .await
             .and_then(|verified| websocket::upgrade(relay, &verified, head, body))
-            .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, &request_id, challenge));
+            .unwrap_or_else(|fault| refusal(&fault, Dialect::Ollama, request_id, challenge));
     }
     let (head, body) = request.into_parts();
-    let dialect = Route::dialect_of(head.uri.path());
     let version = head.version;
     let cors = cors::Grant::for_request(&relay.config.cors_origins, &head.headers);
     let mut record = Some(Record::new(
-        request_id.clone(),
         Asker::of(&head.extensions),
         head.method.clone(),
-        route::redact(head.uri.path()),
+        head.uri.path_and_query().cloned(),
         Arc::clone(&relay.metrics),
     ));
-    let mut response = match answer(relay, head, body, &cors, &mut record, &request_id).await {
+    let mut response = match answer(relay, head, body, &cors, &mut record, request_id).await {
         Ok(response) => response,
         Err(fault) => {
-            let mut response = refusal(&fault, dialect, &request_id, challenge);
+            let mut response = refusal(&fault, dialect, request_id, challenge);
             if fault.kind == Kind::InvalidRequest && version <= Version::HTTP_11 {
                 // A hop before us may see the end of this request elsewhere (RFC 9112 §11.2): what comes next on the
                 // connection is not to be taken for another one.
@@ -151,7 +152,7 @@ async fn dispatch(
 }
 
 /// Says among the request's extensions where it comes from, for whoever limits or records.
-fn note_asker(relay: &Relay, request: &mut Request<Incoming>, request_id: &str) {
+fn note_asker(relay: &Relay, request: &mut Request<Incoming>, request_id: &Arc<str>) {
     let peer = request.extensions().get::<Peer>();
     let found = |peer: &Peer| {
         let client = || relay.guard.client(peer.address.ip(), request.headers());
@@ -159,7 +160,7 @@ fn note_asker(relay: &Relay, request: &mut Request<Incoming>, request_id: &str) 
     };
     let asker = Asker {
         address: peer.map_or(address::UNKNOWN, found),
-        request_id: Arc::from(request_id),
+        request_id: Arc::clone(request_id),
     };
     request.extensions_mut().insert(asker);
 }
@@ -205,8 +206,8 @@ async fn answer(
         match route.place {
             Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
             Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
-            Place::Rest => rest::answer(relay, &route, &head, body, request_id).await,
-            Place::Login => login::web::page(relay, &route.path, &head, body).await,
+            Place::Rest => Box::pin(rest::answer(relay, &route, &head, body, request_id)).await,
+            Place::Login => Box::pin(login::web::page(relay, &route.path, &head, body)).await,
             Place::Page => rest::page(&head),
         }
     }
@@ -254,4 +255,20 @@ fn refusal(
         _ => {}
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_under_way_takes_little_room() {
+        // It is moved into its connection's state, and stays there for as long as the answer takes to begin.
+        let bytes = size(serve);
+        assert!(bytes <= 5 * 1024, "{bytes}");
+    }
 }

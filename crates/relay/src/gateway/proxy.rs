@@ -201,7 +201,7 @@ fn request_head(
         expects_continue,
         request_id: slot
             .as_ref()
-            .map(|record| record.request_id.clone())
+            .map(|record| record.request_id.to_string())
             .unwrap_or_default(),
         scopes: Scopes {
             infer: caller.grant.scopes.contains(Scope::Infer),

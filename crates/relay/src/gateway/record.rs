@@ -3,18 +3,20 @@
 //! Invariant: a record is written when it is dropped, so a caller who left, or a defect of ours, cannot pass unsaid.
 
 use std::{
+    fmt,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use c2l_auth::UserId;
 use c2l_tunnel::{Fault, Kind, Origin};
-use http::StatusCode;
+use http::{StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
 use tracing::Level;
 
 use crate::{
     audit::{CredentialName, Event, Who},
+    gateway::route,
     identity::Caller,
     limits::Asker,
     metrics::Metrics,
@@ -23,12 +25,12 @@ use crate::{
 /// What is logged when the exchange ends.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) request_id: String,
+    pub(crate) request_id: Arc<str>,
     asker: Asker,
     caller: Option<(UserId, CredentialName)>,
     pub(crate) device: String,
     pub(crate) method: http::Method,
-    pub(crate) route: String,
+    target: Target,
     pub(crate) started: Instant,
     pub(crate) metrics: Arc<Metrics>,
     status: Option<StatusCode>,
@@ -38,21 +40,38 @@ pub(crate) struct Record {
     outcome: Option<Result<(), (Kind, Origin)>>,
 }
 
+/// What was asked for, credential included. Whoever shows it shows the path for the log, which is made only then: most
+/// exchanges that go well are not written.
+struct Target(Option<PathAndQuery>);
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&route::redact(
+            self.0.as_ref().map_or("", PathAndQuery::path),
+        ))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl Record {
     pub(crate) fn new(
-        request_id: String,
         asker: Asker,
         method: http::Method,
-        route: String,
+        target: Option<PathAndQuery>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            request_id,
+            request_id: Arc::clone(&asker.request_id),
             asker,
             caller: None,
             device: String::new(),
             method,
-            route,
+            target: Target(target),
             started: Instant::now(),
             metrics,
             status: None,
@@ -92,6 +111,12 @@ impl Record {
 }
 
 impl Record {
+    /// The user for the log.
+    fn user(&self) -> String {
+        let user = self.caller.as_ref();
+        user.map_or_else(String::new, |(user, _)| user.log_id().to_string())
+    }
+
     /// A refusal by policy is for the operator's own record as well.
     fn audit(&self, origin: Origin) {
         let who = Who {
@@ -101,7 +126,7 @@ impl Record {
         };
         who.did(Event::PolicyRefused {
             origin: origin.as_str(),
-            route: &self.route,
+            route: &self.target.to_string(),
         });
     }
 }
@@ -135,10 +160,6 @@ impl Drop for Record {
         if let Err((Kind::Forbidden, origin)) = outcome {
             self.audit(origin);
         }
-        let user = self
-            .caller
-            .as_ref()
-            .map(|(user, _)| user.log_id().to_string());
         // What went well, or wrong at the caller's, is of interest one by one only to who debugs.
         let is_notable = outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
         let level = if is_notable {
@@ -149,10 +170,10 @@ impl Drop for Record {
         event_at!(
             level,
             request_id = %self.request_id,
-            user = %user.as_deref().unwrap_or_default(),
+            user = %self.user(),
             device = %self.device,
             method = %self.method,
-            route = %self.route,
+            route = %self.target,
             status = self.status.map_or(0, |status| status.as_u16()),
             outcome = name,
             origin,

@@ -90,13 +90,13 @@ impl Route {
 
     /// The dialect of errors on a path that may not even parse.
     pub(crate) fn dialect_of(path: &str) -> Dialect {
-        let mut segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+        let mut segments = path.split('/').filter(|s| !s.is_empty()).peekable();
         for prefix in ["k", "d"] {
-            if segments.first() == Some(&prefix) {
-                segments.drain(..segments.len().min(2));
+            if segments.next_if_eq(&prefix).is_some() {
+                segments.next();
             }
         }
-        Dialect::of_path(&format!("/{}", segments.join("/")))
+        Dialect::of_segments(segments)
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn redact(path: &str) -> String {
 
 fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fault> {
     let joined = match query {
-        Some(query) => format!("{path}?{query}"),
+        Some(query) => [path, "?", query].concat(),
         None => path.to_owned(),
     };
     PathAndQuery::try_from(joined).map_err(|_| invalid("the path is not valid"))

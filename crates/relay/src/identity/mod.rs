@@ -145,7 +145,8 @@ impl Identities {
             return self.of_kind(caller, asker, credential, kinds);
         }
         self.guard.may_judge(asker, credential)?;
-        self.identify_renewal(asker, credential, kinds).await
+        // In a box: this is for the first request with it, and every request would carry the room that a fetch of keys takes.
+        Box::pin(self.identify_renewal(asker, credential, kinds)).await
     }
 
     /// The same for who is here already with a good one: nothing of the address is asked.
