@@ -12,8 +12,8 @@ COLOURS = {"direct": "#999999", "nginx": "#4c9a2a", "haproxy": "#7b5ea7", "ratho
 STYLE = "text{font:12px sans-serif;fill:#444}.title{font-size:14px;font-weight:bold}.grid{stroke:#8884;stroke-width:1}"
 
 
-def write(results, chosen, folder):
-    for scenario in chosen:
+def write(results, scenarios, folder):
+    for scenario in scenarios:
         for figure in ("latency_us", "delay_us"):
             curves = distributions(results, scenario.name, figure)
             if curves:

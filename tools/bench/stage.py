@@ -18,6 +18,7 @@ import time
 START_WITHIN = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+PROCESS_CLOCK = 2  # with a process id, the clock of its CPU time (clock_getcpuclockid(3))
 
 
 def wait_until(what, condition, within=START_WITHIN):
@@ -59,6 +60,7 @@ class Stage(contextlib.ExitStack):
         self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory(prefix="c2l-bench-")))
         self.c2l = str(self.binaries / "c2l")
         self.tool = str(self.binaries / "c2l-bench")
+        self.relay_options = []  # of our own relays, beside those of every run
         self.upstream = self.say_port("upstream")
         self.ca, self.certificate, self.key = self.make_certificate()
 
@@ -93,6 +95,15 @@ class Stage(contextlib.ExitStack):
             raise RuntimeError(" ".join(done.stderr.split()) or f"exit code {done.returncode}")
         return json.loads(done.stdout)
 
+    def begin(self, job):
+        """A job of the callers that goes on meanwhile."""
+        environment = os.environ | {"RUST_BACKTRACE": "0"}
+        process = self.spawn(self.tool, "load", env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        return Running(process)
+
     def write(self, name, text):
         path = self.folder / name
         path.write_text(text)
@@ -109,6 +120,25 @@ class Stage(contextlib.ExitStack):
         sign = ["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-out", certificate]
         subprocess.run([*sign, "-days", "2", "-extfile", extensions], **quiet)
         return ca, certificate, key
+
+
+class Running:
+    """A job under way."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def say(self):
+        """The next line of its answer."""
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(" ".join(self.process.stderr.read().split()) or "ended without a word")
+        return json.loads(line)
+
+    def finish(self):
+        answer = self.say()
+        self.process.wait()
+        return answer
 
 
 class System:
@@ -139,31 +169,37 @@ class System:
         return self
 
     def cpu_seconds(self):
-        """Of its processes and their children, user and system."""
-        return sum(cpu_seconds(pid) for pid in self.pids())
+        """Of each of its processes with its children, user and system."""
+        children = children_of_all()
+        return [sum(cpu_seconds(pid) for pid in family(process.pid, children)) for process in self.processes]
 
-    def resident_bytes(self):
-        return sum(resident_bytes(pid) for pid in self.pids())
 
-    def pids(self):
-        found = [process.pid for process in self.processes]
-        parents = {}
-        for entry in pathlib.Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError, IndexError):
-                    stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                    parents.setdefault(int(stat[1]), []).append(int(entry.name))
-        for pid in found:
-            found.extend(parents.get(pid, []))
-        return found
+def children_of_all():
+    """The processes that each process has started."""
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                children.setdefault(int(stat[1]), []).append(int(entry.name))
+    return children
+
+
+def family(pid, children):
+    found = [pid]
+    for member in found:
+        found.extend(children.get(member, []))
+    return found
 
 
 def cpu_seconds(pid):
+    """Of the process, to the nanosecond, and of its children that have ended, in the system's ticks."""
     try:
+        own = time.clock_gettime((~pid << 3) | PROCESS_CLOCK)
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return 0.0
-    return sum(int(ticks) for ticks in stat[11:15]) / TICKS  # own and those of children that have ended
+    return own + sum(int(ticks) for ticks in stat[13:15]) / TICKS
 
 
 def resident_bytes(pid):

@@ -1,33 +1,32 @@
-//! Agents by the thousand, in one process: what a relay pays for each, and how they come back after its restart.
+//! Agents by the thousand in few processes: what a relay pays for each, and how they come back after its restart.
 //!
 //! Invariant: they are the product's own agents with the product's own settings; only the process is shared. Each is a user
 //! of its own, since a relay bounds the devices of one user.
 
-use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc, time::Duration, time::SystemTime};
+use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use c2l_agent::{Agent, Config, Status, Transport};
-use c2l_auth::{Kind, Scopes, SigningKey, TokenRequest};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, stdin},
     sync::watch,
-    time::Instant,
 };
 
-use crate::answer;
+use crate::{answer, tokens::Tokens, wall_nanos};
 
 /// Started in one go; the listen queue of any system holds as many.
 const TOGETHER: usize = 100;
 const PAUSE: Duration = Duration::from_millis(20);
-const TOKEN_TTL: Duration = Duration::from_secs(6 * 60 * 60);
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Job {
     relay: String,
     /// The relay's, with the key that signs the agents' tokens.
     data_dir: PathBuf,
+    /// The number of the first one's user.
+    first: usize,
     /// Agents.
     count: usize,
     /// All of them forward to this one.
@@ -43,17 +42,16 @@ struct Tally {
     open: Cell<usize>,
     /// Sessions ever opened.
     opened: Cell<u64>,
-    /// When the newest of them was.
-    newest: Cell<Option<Instant>>,
+    /// When the newest of them was, in nanoseconds of the wall clock.
+    newest: Cell<u64>,
 }
 
 /// Starts the agents and then answers each line on stdin with how they are, until it ends.
 pub(crate) async fn run(job: Job) -> anyhow::Result<()> {
-    let key = SigningKey::load(&job.data_dir)?;
+    let tokens = Tokens::of_relay(&job.data_dir)?;
     let tally = Rc::new(Tally::default());
-    let began = Instant::now();
-    for number in 0..job.count {
-        let config = config(&job, &key, number)?;
+    for number in job.first..job.first + job.count {
+        let config = config(&job, &tokens, number)?;
         let (agent, status) = Agent::new(config)?;
         tokio::task::spawn_local(watch_over(status, Rc::clone(&tally)));
         tokio::task::spawn_local(async move {
@@ -68,29 +66,17 @@ pub(crate) async fn run(job: Job) -> anyhow::Result<()> {
     }
     let mut questions = BufReader::new(stdin()).lines();
     while questions.next_line().await?.is_some() {
-        let newest = tally
-            .newest
-            .get()
-            .map(|at| at.duration_since(began).as_secs_f64());
         answer(&json!({
             "open": tally.open.get(),
             "opened": tally.opened.get(),
-            "newest_seconds": newest,
-            "now_seconds": began.elapsed().as_secs_f64(),
+            "newest": tally.newest.get(),
         }))?;
     }
     Ok(())
 }
 
-fn config(job: &Job, key: &SigningKey, number: usize) -> anyhow::Result<Config> {
-    let request = TokenRequest {
-        user: format!("bench-{number}"),
-        kind: Kind::Agent,
-        scopes: Scopes::NONE,
-        ttl: TOKEN_TTL,
-        device: None,
-    };
-    let token = key.issue(&request, SystemTime::now())?.expose().to_owned();
+fn config(job: &Job, tokens: &Tokens, number: usize) -> anyhow::Result<Config> {
+    let token = tokens.of_agent(number)?;
     let token = Arc::new(move || {
         let token = token.clone();
         Box::pin(std::future::ready(Ok(token))) as _
@@ -102,6 +88,7 @@ fn config(job: &Job, key: &SigningKey, number: usize) -> anyhow::Result<Config> 
     id[..digits.len()].copy_from_slice(&digits);
     let mut config = Config::new(relay, token, "bench".to_owned(), id);
     config.upstream = job.upstream.parse().context("upstream")?;
+    config.allow_manage = true; // uploads are part of what an agent has moved
     config.ca_file.clone_from(&job.ca_file);
     config.transport = if job.websocket {
         Transport::WebSocket
@@ -119,7 +106,7 @@ async fn watch_over(mut status: watch::Receiver<Status>, tally: Rc<Tally>) {
             (false, true) => {
                 tally.open.set(tally.open.get() + 1);
                 tally.opened.set(tally.opened.get() + 1);
-                tally.newest.set(Some(Instant::now()));
+                tally.newest.set(wall_nanos());
             }
             (true, false) => tally.open.set(tally.open.get() - 1),
             _ => {}

@@ -9,6 +9,7 @@ mod http1;
 mod link;
 mod load;
 mod report;
+mod tokens;
 mod upstream;
 
 use std::io::{BufRead as _, Write as _};

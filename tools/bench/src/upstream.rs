@@ -164,9 +164,15 @@ async fn perform(
     let asked: Asked = serde_json::from_slice(&collect(body).await?).context("the request")?;
     presence.ledger.mark(Mark::Seen, &presence.id);
     match path {
-        "/api/chat" => Ok(Response::new(Answer::Tokens(Box::new(Tokens::new(
-            asked, presence,
-        ))))),
+        "/api/chat" => {
+            let tokens = Tokens::new(asked, presence);
+            let mut response = Response::new(Answer::Tokens(Box::new(tokens)));
+            let lines = http::HeaderValue::from_static("application/x-ndjson");
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, lines);
+            Ok(response)
+        }
         "/api/generate" => {
             let mut response = Response::new(Answer::Bytes(asked.bytes));
             let length = http::HeaderValue::from(asked.bytes);

@@ -18,7 +18,7 @@ def start(stage, path, name="c2l", transport="grpc", is_tls=False):
     data = stage.folder / name
     data.mkdir(mode=0o700)
     tls = ["--tls-cert", stage.certificate, "--tls-key", stage.key] if is_tls else []
-    relay = [stage.c2l, "relay", "--listen", f"127.0.0.1:{port}", "--ops-listen", "off", "--data-dir", str(data), *RELAY, *tls]
+    relay = [stage.c2l, "relay", "--listen", f"127.0.0.1:{port}", "--ops-listen", "off", "--data-dir", str(data), *RELAY, *tls, *stage.relay_options]
     relay = stage.spawn(*relay, env=environment(stage))
     token = token_file(stage, data, "agent", [])
     relay_url = f"{'https' if is_tls else 'http'}://127.0.0.1:{path(port)}"

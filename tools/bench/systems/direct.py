@@ -6,4 +6,4 @@ NEEDS = []
 
 
 def start(stage, path):
-    return System("direct", path(stage.upstream))
+    return System("direct", path(stage.upstream, is_upstream=True))

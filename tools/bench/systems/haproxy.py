@@ -25,5 +25,5 @@ backend models
 
 def start(stage, path):
     port = free_port()
-    text = CONFIGURATION.format(port=port, upstream=path(stage.upstream))
+    text = CONFIGURATION.format(port=port, upstream=path(stage.upstream, is_upstream=True))
     return System("haproxy", port, [stage.spawn("haproxy", "-db", "-f", stage.write("haproxy.cfg", text))])

@@ -21,57 +21,68 @@ pub(crate) struct Load {
 }
 
 pub(super) async fn down(target: &Target, load: &Load) -> anyhow::Result<Value> {
-    let request = target.post(
-        "/api/generate",
-        &json!({"model": "bench", "bytes": load.bytes}),
-    );
     let (target, bytes) = (target.clone(), load.bytes);
     all(load, move || {
-        let (target, request) = (target.clone(), request.clone());
-        async move {
-            let mut connection = Connection::open(&target).await?;
-            connection.send(&request).await?;
-            let status = connection.head().await?;
-            let came = connection.drain().await?;
-            ensure!(
-                status == 200 && came == bytes,
-                "{status}: {came} bytes of {bytes}"
-            );
-            Ok(())
-        }
+        let target = target.clone();
+        async move { download(&mut Connection::open(&target).await?, &target, bytes).await }
     })
     .await
 }
 
 pub(super) async fn up(target: &Target, load: &Load) -> anyhow::Result<Value> {
-    let head = target.head("POST", BLOB, Some(load.bytes));
     let (target, bytes) = (target.clone(), load.bytes);
     all(load, move || {
-        let (target, head) = (target.clone(), head.clone());
-        async move {
-            let mut connection = Connection::open(&target).await?;
-            connection.send(&head).await?;
-            let mut left = bytes;
-            while left > 0 {
-                let length =
-                    usize::try_from(left).map_or(PIECE.len(), |left| left.min(PIECE.len()));
-                connection.send(&PIECE[..length]).await?;
-                left -= length as u64;
-            }
-            let status = connection.head().await?;
-            let mut counted = Vec::new();
-            while let Some(piece) = connection.piece().await? {
-                counted.extend_from_slice(&piece);
-            }
-            ensure!(
-                status == 200 && counted == bytes.to_string().as_bytes(),
-                "{status}: {} of {bytes}",
-                String::from_utf8_lossy(&counted)
-            );
-            Ok(())
-        }
+        let target = target.clone();
+        async move { upload(&mut Connection::open(&target).await?, &target, bytes).await }
     })
     .await
+}
+
+/// One answer of this length, counted.
+pub(super) async fn download(
+    connection: &mut Connection,
+    target: &Target,
+    bytes: u64,
+) -> anyhow::Result<()> {
+    let asked = json!({"model": "bench", "bytes": bytes});
+    connection
+        .send(&target.post("/api/generate", &asked))
+        .await?;
+    let status = connection.head().await?;
+    let came = connection.drain().await?;
+    ensure!(
+        status == 200 && came == bytes,
+        "{status}: {came} bytes of {bytes}"
+    );
+    Ok(())
+}
+
+/// One upload of this length, which the upstream counts.
+pub(super) async fn upload(
+    connection: &mut Connection,
+    target: &Target,
+    bytes: u64,
+) -> anyhow::Result<()> {
+    connection
+        .send(&target.head("POST", BLOB, Some(bytes)))
+        .await?;
+    let mut left = bytes;
+    while left > 0 {
+        let length = usize::try_from(left).map_or(PIECE.len(), |left| left.min(PIECE.len()));
+        connection.send(&PIECE[..length]).await?;
+        left -= length as u64;
+    }
+    let status = connection.head().await?;
+    let mut counted = Vec::new();
+    while let Some(piece) = connection.piece().await? {
+        counted.extend_from_slice(&piece);
+    }
+    ensure!(
+        status == 200 && counted == bytes.to_string().as_bytes(),
+        "{status}: {} of {bytes}",
+        String::from_utf8_lossy(&counted)
+    );
+    Ok(())
 }
 
 async fn all<F>(load: &Load, transfer: impl Fn() -> F) -> anyhow::Result<Value>

@@ -22,9 +22,10 @@ pub(crate) struct Load {
     upstream: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// How far an exchange has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Phase {
+pub(super) enum Phase {
     BeforeHead,
     InAnswer,
     InUpload,
@@ -46,7 +47,7 @@ pub(super) async fn run(target: &Target, load: &Load) -> anyhow::Result<Value> {
 }
 
 /// Brings an exchange into the phase.
-async fn reach(
+pub(super) async fn reach(
     target: &Target,
     phase: Phase,
     id: &str,

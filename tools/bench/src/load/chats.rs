@@ -27,6 +27,8 @@ pub(crate) struct Load {
     tokens: u64,
     /// Between two tokens; 0: as fast as they go.
     gap_us: u64,
+    /// Over which the chats begin, one after the other; one gap where it is not said.
+    ramp_us: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,8 +141,9 @@ async fn chat_all(target: &Target, load: &Load) -> anyhow::Result<Seen> {
     for number in 0..load.chats {
         let (target, request, load) = (target.clone(), request.clone(), load.clone());
         chats.spawn_local(async move {
-            // Spread over one gap, so that the tokens of all do not fall on one moment.
-            let share = u64::from(number) * load.gap_us / u64::from(load.chats);
+            // Spread, so that the tokens of all do not fall on one moment.
+            let ramp = load.ramp_us.unwrap_or(load.gap_us);
+            let share = u64::from(number) * ramp / u64::from(load.chats);
             sleep(Duration::from_micros(share)).await;
             chat(&target, &request, load.tokens).await
         });

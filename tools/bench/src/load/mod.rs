@@ -5,7 +5,9 @@
 mod bulk;
 mod cancel;
 mod chats;
+mod lost;
 mod requests;
+mod users;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -37,6 +39,12 @@ enum Scenario {
     Mixed(chats::Mixed),
     /// How soon the upstream sees that its caller left.
     Cancel(cancel::Load),
+    /// When callers hear that the agent is gone.
+    Lost(lost::Load),
+    /// Each of many users asks once.
+    Sweep(users::Sweep),
+    /// Many users ask while their agents come back.
+    Returning(users::Returning),
 }
 
 /// Performs the job.
@@ -54,6 +62,9 @@ pub(crate) async fn run(mut job: Job) -> anyhow::Result<Value> {
         Scenario::BulkUp(load) => bulk::up(target, &load).await.context("bulk-up"),
         Scenario::Mixed(load) => chats::mixed(target, &load).await.context("mixed"),
         Scenario::Cancel(load) => cancel::run(target, &load).await.context("cancel"),
+        Scenario::Lost(load) => lost::run(target, &load).await.context("lost"),
+        Scenario::Sweep(load) => users::sweep(target, &load).await.context("sweep"),
+        Scenario::Returning(load) => users::returning(target, &load).await.context("returning"),
     }
 }
 

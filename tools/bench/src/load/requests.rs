@@ -71,19 +71,40 @@ pub(super) async fn newconn(target: &Target, load: &Load) -> anyhow::Result<Valu
     sum(callers, began).await
 }
 
-async fn ask(connection: &mut Connection, request: &[u8]) -> anyhow::Result<()> {
-    connection.send(request).await?;
-    let status = connection.head().await?;
-    let mut body = Vec::with_capacity(ANSWER.len());
-    while let Some(piece) = connection.piece().await? {
-        body.extend_from_slice(&piece);
-    }
+/// Asks and takes the one right answer.
+pub(super) async fn ask(connection: &mut Connection, request: &[u8]) -> anyhow::Result<()> {
+    let (status, body) = answer(connection, request).await?;
     ensure!(
         status == 200 && body == ANSWER,
         "{status}: {}",
         String::from_utf8_lossy(&body)
     );
     Ok(())
+}
+
+/// Asks and takes whatever the answer is.
+async fn answer(connection: &mut Connection, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    connection.send(request).await?;
+    let status = connection.head().await?;
+    let mut body = Vec::with_capacity(ANSWER.len());
+    while let Some(piece) = connection.piece().await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok((status, body))
+}
+
+/// Asks and says whether the user's agent is there; any other answer than the right one and 503 is an error.
+pub(super) async fn ask_for_agent(
+    connection: &mut Connection,
+    request: &[u8],
+) -> anyhow::Result<bool> {
+    let (status, body) = answer(connection, request).await?;
+    ensure!(
+        status == 503 || status == 200 && body == ANSWER,
+        "{status}: {}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(status == 200)
 }
 
 async fn sum(
