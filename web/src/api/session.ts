@@ -1,0 +1,102 @@
+// Who is signed in. Calls that were refused with 401 wait here until somebody is again, so that no draft and no click is lost.
+import { signal } from "@preact/signals";
+import { call, setSignInGate } from "./client";
+
+export interface Issuer {
+  id: string;
+  name: string;
+  url: string;
+}
+export interface Ways {
+  link: boolean;
+  token: boolean;
+  issuers: Issuer[];
+}
+export interface SessionAnswer {
+  signed_in: boolean;
+  ways: Ways;
+  build: string;
+  user?: string;
+  issuer?: string;
+  expires_unix_seconds?: number;
+  device_login?: boolean;
+  public_url?: string | null;
+}
+
+/** `asking` until the first answer; `unreachable` when none came. */
+export type Session =
+  | { phase: "asking" }
+  | { phase: "unreachable"; error: unknown }
+  | { phase: "signed_out"; answer: SessionAnswer; expired: boolean }
+  | { phase: "signed_in"; answer: SessionAnswer };
+
+export const session = signal<Session>({ phase: "asking" });
+
+type Waiter = { resume: () => void };
+const waiters = new Set<Waiter>();
+/** Whose page this is, from the first sign-in until it is left. */
+let pageOwner: string | null = null;
+
+/** Asks the relay who is signed in. Never rejects; what went wrong is in `session`. */
+export async function refreshSession(): Promise<void> {
+  const before = session.value;
+  // Whoever is to sign in again over the page still is, however often is asked.
+  const wasSignedIn = before.phase === "signed_in" || (before.phase === "signed_out" && before.expired);
+  try {
+    accept(await call<SessionAnswer>("session", { waitForSignIn: false }), wasSignedIn);
+  } catch (error) {
+    // Somebody who is signed in stays so while the relay restarts.
+    if (!wasSignedIn) session.value = { phase: "unreachable", error };
+  }
+}
+
+/** Signs in with a pasted token or a one-time link's secret; rejects with what the relay said. */
+export async function signInWith(credential: { token: string } | { link: string }): Promise<void> {
+  accept(await call<SessionAnswer>("session", { method: "POST", body: credential, waitForSignIn: false }), false);
+}
+
+/** Ends it here and at the relay; rejects when the relay could not be told. */
+export async function signOut(): Promise<void> {
+  await call<void>("session", { method: "DELETE", waitForSignIn: false });
+  await refreshSession();
+  if (session.value.phase === "signed_out") session.value = { ...session.value, expired: false };
+}
+
+function accept(answer: SessionAnswer, wasSignedIn: boolean): void {
+  if (!answer.signed_in) {
+    session.value = { phase: "signed_out", answer, expired: wasSignedIn };
+    return;
+  }
+  const owner = JSON.stringify([answer.issuer, answer.user]);
+  if (pageOwner !== null && pageOwner !== owner) {
+    // Somebody else: nothing that was open or waited may become theirs.
+    location.reload();
+    return;
+  }
+  pageOwner = owner;
+  session.value = { phase: "signed_in", answer };
+  for (const waiter of waiters) waiter.resume();
+  waiters.clear();
+}
+
+/** Waits until somebody is signed in; the first one who waits has the page ask for it. */
+function waitForSignIn(abort: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const leave = (): void => {
+      waiters.delete(waiter);
+      reject(new DOMException("aborted", "AbortError"));
+    };
+    const waiter: Waiter = {
+      resume: () => {
+        abort?.removeEventListener("abort", leave);
+        resolve();
+      },
+    };
+    if (abort?.aborted) return leave();
+    abort?.addEventListener("abort", leave, { once: true });
+    waiters.add(waiter);
+    void refreshSession();
+  });
+}
+
+setSignInGate(waitForSignIn);

@@ -1,0 +1,144 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { branch, newConversation, reduce, type Answer, type Conversation, type Event } from "./conversation";
+import { run, runningAnswers, stop, type Job } from "./run";
+import { defaults } from "./settings";
+
+const choice = { device: "my desk", model: "demo" };
+let conversation: Conversation;
+let events: Event[];
+let frames: (() => void)[];
+let asked: { url: string; init: RequestInit }[];
+let send: ReadableStreamDefaultController<Uint8Array>;
+
+const listener = (event: Event): void => {
+  events.push(event);
+  conversation = reduce(conversation, event);
+};
+const frame = (callback: () => void): void => void frames.push(callback);
+const line = (value: object): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+const piece = (content: string): Uint8Array => line({ message: { role: "assistant", content }, done: false });
+const end = line({ message: { content: "" }, done: true, eval_count: 2, eval_duration: 1e9, prompt_eval_count: 5 });
+const answer = (): Answer => branch(conversation).at(-1) as Answer;
+const kinds = (): string[] => events.map(({ type }) => type);
+
+function job(): Job {
+  conversation = newConversation("c", 0, choice);
+  listener({ type: "asked", id: "q", parent: null, content: "Hi", images: ["QUJD"], atMs: 0 });
+  listener({ type: "answering", id: "a", parent: "q", choice, atMs: 0 });
+  events.length = 0;
+  return { answer: "a", choice, messages: branch(conversation, "q"), settings: { ...defaults, system: "Be brief.", temperature: 0, keepAlive: "60", think: "on" } };
+}
+
+/** A relay that answers with a stream that `send` writes to, and that breaks when the fetch is aborted. */
+function relay(): void {
+  vi.stubGlobal("fetch", (url: string, init: RequestInit) => {
+    asked.push({ url, init });
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        send = controller;
+        init.signal!.addEventListener("abort", () => controller.error(new DOMException("aborted", "AbortError")));
+      },
+    });
+    return Promise.resolve(new Response(body));
+  });
+}
+
+/** Waits for what is under way without any clock. */
+async function settled(condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 1000 && !condition(); turn++) await Promise.resolve();
+  expect(condition()).toBe(true);
+}
+
+beforeEach(() => {
+  events = [];
+  frames = [];
+  asked = [];
+  relay();
+});
+afterEach(() => void vi.unstubAllGlobals());
+
+test("the model is asked as Ollama expects it, on the device that was chosen", async () => {
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 1);
+  send.enqueue(end);
+  send.close();
+  await running;
+  expect(asked[0]!.url).toBe("/web/v1/devices/my%20desk/api/chat");
+  expect(JSON.parse(asked[0]!.init.body as string)).toEqual({
+    model: "demo",
+    stream: true,
+    messages: [
+      { role: "system", content: "Be brief." },
+      { role: "user", content: "Hi", images: ["QUJD"] },
+    ],
+    options: { temperature: 0 },
+    keep_alive: 60,
+    think: true,
+  });
+});
+
+test("what comes between two frames is shown once", async () => {
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 1);
+  for (const word of ["a", "b", "c"]) send.enqueue(piece(word));
+  await settled(() => frames.length === 1);
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+  expect(frames.length).toBe(1);
+  expect(events).toEqual([]);
+  frames.shift()!();
+  expect(answer().content).toBe("abc");
+  send.enqueue(piece("d"));
+  send.enqueue(end);
+  send.close();
+  await running;
+  expect(kinds()).toEqual(["came", "came", "finished"]);
+  expect(answer()).toMatchObject({ content: "abcd", counts: { answerTokens: 2, answerMs: 1000, promptTokens: 5 } });
+  expect(runningAnswers.value.size).toBe(0);
+});
+
+test("a stop aborts the fetch, and keeps what came", async () => {
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 1);
+  send.enqueue(piece("some"));
+  await settled(() => frames.length === 1);
+  stop("a");
+  await running;
+  expect(asked[0]!.init.signal!.aborted).toBe(true);
+  expect(kinds()).toEqual(["came", "stopped"]);
+  expect(answer().content).toBe("some");
+});
+
+test("a stream that breaks, or ends without saying so, is torn", async () => {
+  for (const tear of [() => send.error(new TypeError("network error")), () => send.close()]) {
+    asked = [];
+    events = [];
+    const running = run(job(), listener, frame);
+    await settled(() => asked.length === 1);
+    send.enqueue(piece("half"));
+    await settled(() => frames.length > 0);
+    tear();
+    await running;
+    expect(answer()).toMatchObject({ content: "half", progress: { phase: "failed", fault: { kind: "torn" } } });
+  }
+});
+
+test("an error in the stream is told by its kind, after what came before it", async () => {
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 1);
+  send.enqueue(piece("half"));
+  send.enqueue(line({ error: "the session ended", code: "agent_lost", request_id: "r-1" }));
+  await running;
+  expect(kinds()).toEqual(["came", "failed"]);
+  expect(answer().progress).toMatchObject({ phase: "failed", fault: { kind: "agent_lost", requestId: "r-1" } });
+});
+
+test("a refusal is told by its kind, and a question is never sent twice by itself", async () => {
+  let count = 0;
+  vi.stubGlobal("fetch", () => {
+    count++;
+    return Promise.resolve(new Response(JSON.stringify({ error: "too slow", code: "timeout" }), { status: 504 }));
+  });
+  await run(job(), listener, frame);
+  expect(count).toBe(1);
+  expect(answer().progress).toMatchObject({ phase: "failed", fault: { kind: "timeout", status: 504 } });
+});

@@ -1,0 +1,123 @@
+// Answers under way. Each is one fetch that is aborted to stop it: the relay then drops its stream, and Ollama stops generating.
+//
+// Invariant: what comes is shown at most once a frame, and whatever ends an answer says so in the conversation, exactly once.
+import { signal } from "@preact/signals";
+import { isAbort, open } from "../api/client";
+import { ApiError, localFault, type Fault } from "../api/errors";
+import type { Event, Message, ModelChoice, ToolCall } from "./conversation";
+import { LineError, LineParser } from "./ndjson";
+import { chatRequest, readPiece, type Piece } from "./ollama";
+import type { Settings } from "./settings";
+
+export interface Job {
+  /** The answer that is filled. */
+  answer: string;
+  choice: ModelChoice;
+  messages: Message[];
+  settings: Settings;
+}
+
+/** Told what happens to the answer. */
+export type Listener = (event: Event) => void;
+/** Calls back once, soon, and not more often than the screen is drawn. */
+export type Frame = (callback: () => void) => void;
+
+const running = new Map<string, AbortController>();
+/** The answers under way, for whoever shows them. */
+export const runningAnswers = signal<ReadonlySet<string>>(new Set());
+
+/** Has the model answer; resolves when that has ended, however it did. Never rejects. */
+export async function run(job: Job, listener: Listener, frame: Frame = nextFrame): Promise<void> {
+  const abort = new AbortController();
+  running.set(job.answer, abort);
+  runningAnswers.value = new Set(running.keys());
+  const pieces = new Gathered(job.answer, listener, frame);
+  try {
+    const counts = await receive(job, abort.signal, pieces);
+    pieces.flush();
+    listener({ type: "finished", id: job.answer, counts, atMs: Date.now() });
+  } catch (error) {
+    pieces.flush();
+    if (isAbort(error)) listener({ type: "stopped", id: job.answer, atMs: Date.now() });
+    else listener({ type: "failed", id: job.answer, fault: faultOfError(error), atMs: Date.now() });
+  } finally {
+    abort.abort(); // lets go of a body that was not read to its end
+    running.delete(job.answer);
+    runningAnswers.value = new Set(running.keys());
+  }
+}
+
+/** Stops an answer, if it is under way. */
+export function stop(answer: string): void {
+  running.get(answer)?.abort();
+}
+
+async function receive(job: Job, signal: AbortSignal, pieces: Gathered): Promise<NonNullable<Piece["end"]>["counts"]> {
+  const body = chatRequest(job.choice.model, job.messages, job.settings);
+  const path = `devices/${encodeURIComponent(job.choice.device)}/api/chat`;
+  const response = await open(path, { method: "POST", body, signal });
+  const parser = new LineParser();
+  const reader = response.body!.getReader();
+  let end: Piece["end"] = null;
+  const take = (values: unknown[]): void => {
+    for (const piece of values.map(readPiece)) {
+      pieces.add(piece);
+      if (piece.fault) throw new ApiError(piece.fault);
+      end = piece.end ?? end;
+    }
+  };
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    take(parser.push(value));
+  }
+  take(parser.end());
+  if (!end) throw new ApiError(localFault("torn", "the answer ended without saying so"));
+  return (end as NonNullable<Piece["end"]>).counts;
+}
+
+/** What a person is told of an answer that failed. A stream that breaks is torn, not unreachable. */
+function faultOfError(error: unknown): Fault {
+  if (error instanceof ApiError) return error.fault;
+  if (error instanceof LineError) return localFault("torn", error.message);
+  return localFault("torn", error instanceof Error ? error.message : String(error));
+}
+
+/** Puts together what comes between two frames. */
+class Gathered {
+  private content = "";
+  private thinking = "";
+  private toolCalls: ToolCall[] = [];
+  private isAsked = false;
+
+  constructor(
+    private readonly id: string,
+    private readonly listener: Listener,
+    private readonly frame: Frame,
+  ) {}
+
+  add({ content, thinking, toolCalls }: Piece): void {
+    if (!content && !thinking && toolCalls.length === 0) return;
+    this.content += content;
+    this.thinking += thinking;
+    this.toolCalls.push(...toolCalls);
+    if (this.isAsked) return;
+    this.isAsked = true;
+    this.frame(() => this.flush());
+  }
+
+  flush(): void {
+    this.isAsked = false;
+    if (!this.content && !this.thinking && this.toolCalls.length === 0) return;
+    const { id, content, thinking, toolCalls } = this;
+    this.content = this.thinking = "";
+    this.toolCalls = [];
+    this.listener({ type: "came", id, content, thinking, toolCalls, atMs: Date.now() });
+  }
+}
+
+/** The next frame; in a tab that is not shown, where there are none, a moment later. */
+function nextFrame(callback: () => void): void {
+  if (document.visibilityState === "visible") requestAnimationFrame(callback);
+  else setTimeout(callback, 200);
+}
