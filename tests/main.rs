@@ -1,5 +1,6 @@
 //! System tests: real relays, real agents, real programs, over real sockets on port 0. One module a promise.
 
+mod account;
 mod auth;
 mod doctor;
 #[cfg(unix)]
@@ -21,4 +22,5 @@ mod staying;
 mod streaming;
 mod time;
 mod tls;
+mod web;
 mod websocket;

@@ -216,6 +216,11 @@ pub(crate) struct NewKey {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum UserCommand {
+    /// Print a link that signs one browser in, once, within 15 minutes; needs a relay that runs
+    Link {
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// End every token and device login of the user that was issued before now
     SignOut {
         /// Revoke every key as well
@@ -245,8 +250,24 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         asked: Asked,
     },
-    /// List the devices that wait, with the first half of their codes
+    /// List the devices that wait, with the first half of their codes, and those of the user
     List {
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Say what a device is called in lists; without a text, take that away
+    Label {
+        /// The device's name
+        name: String,
+        /// What it is called: 1 to 64 bytes
+        label: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// End the device's connection, and what runs on it; its agent connects again by itself
+    Disconnect {
+        /// The device's name
+        name: String,
         #[command(flatten)]
         asked: Asked,
     },

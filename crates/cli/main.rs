@@ -128,6 +128,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             })
         }
         Command::Key(command) => manage_keys(&general, command),
+        Command::User(UserCommand::Link { asked }) => {
+            manage(&general, asked, async |account, is_json| {
+                commands::account::make_link(account, is_json).await
+            })
+        }
         Command::User(UserCommand::SignOut { keys, asked }) => {
             manage(&general, asked, async |account, is_json| {
                 commands::account::sign_out(account, keys, is_json).await
@@ -175,6 +180,16 @@ fn manage_devices(general: &Flags, command: DeviceCommand) -> anyhow::Result<()>
         DeviceCommand::List { asked } => manage(general, asked, async |account, is_json| {
             commands::account::list_devices(account, is_json).await
         }),
+        DeviceCommand::Label { name, label, asked } => {
+            manage(general, asked, async |account, is_json| {
+                commands::account::label_device(account, &name, label, is_json).await
+            })
+        }
+        DeviceCommand::Disconnect { name, asked } => {
+            manage(general, asked, async |account, is_json| {
+                commands::account::disconnect_device(account, &name, is_json).await
+            })
+        }
         DeviceCommand::Remove { name, asked } => {
             manage(general, asked, async |account, is_json| {
                 commands::account::remove_device(account, &name, is_json).await

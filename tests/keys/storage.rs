@@ -8,8 +8,10 @@ use std::{
     time::SystemTime,
 };
 
-use c2l_auth::{Attempt, Family, KeyId, KeyRecord};
-use c2l_store::{Database, NotBefore, Pending, RevokedToken, Snapshot, Storage, StoreError};
+use c2l_auth::{Attempt, DeviceName, Family, KeyId, KeyRecord};
+use c2l_store::{
+    Database, KnownDevice, NotBefore, Pending, RevokedToken, Snapshot, Storage, StoreError,
+};
 
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -106,6 +108,27 @@ impl Storage for Watched {
 
     fn revoke_family(&self, id: KeyId, at: SystemTime) -> Pending<'_, ()> {
         self.inner.revoke_family(id, at)
+    }
+
+    fn devices_of(&self, issuer: Arc<str>, subject: Arc<str>) -> Pending<'_, Vec<KnownDevice>> {
+        self.inner.devices_of(issuer, subject)
+    }
+
+    fn note_seen(&self, seen: Vec<KnownDevice>) -> Pending<'_, ()> {
+        self.inner.note_seen(seen)
+    }
+
+    fn label_device(&self, device: KnownDevice) -> Pending<'_, ()> {
+        self.unless_broken(self.inner.label_device(device))
+    }
+
+    fn forget_device(
+        &self,
+        issuer: Arc<str>,
+        subject: Arc<str>,
+        device: DeviceName,
+    ) -> Pending<'_, ()> {
+        self.inner.forget_device(issuer, subject, device)
     }
 
     fn purge(&self, now: SystemTime) -> Pending<'_, ()> {

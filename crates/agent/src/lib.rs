@@ -32,14 +32,10 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, future::Future, panic::resume_unwind, sync::Arc};
+use std::{convert::Infallible, future::Future, sync::Arc};
 
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
-};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 pub use config::{Config, Outlook, Policy, TokenError, TokenSource};
 pub use dialer::{InvalidProxy, Proxy, ProxyKind, Transport, Way};
@@ -102,31 +98,15 @@ impl Agent {
             leaving.cancel();
             std::future::pending::<Infallible>().await
         };
-        let mut sessions = JoinSet::new();
-        sessions.spawn(keep_sessions(Arc::clone(&agent), leaving.clone()).in_current_span());
         // Each arm may be dropped at any point: the supervisor's end is the end of all three.
         let result = tokio::select! {
-            Some(ended) = sessions.join_next() => ended.unwrap_or_else(of_panic),
+            result = supervisor::supervise(&agent, &leaving) => result,
             never = watch_for_shutdown => match never {},
             never = agent.forwarder.expire_idle() => match never {},
         };
         agent.forwarder.stop().await;
         agent.status.send_replace(Status::Closed);
         result
-    }
-}
-
-/// Keeps a session, as a task: the future that a thread blocks on asks the system for input after each of its wake-ups, and
-/// a session is woken by each message.
-async fn keep_sessions(agent: Arc<Agent>, leaving: CancellationToken) -> Result<(), Error> {
-    supervisor::supervise(&agent, &leaving).await
-}
-
-/// A defect of ours goes on to whoever runs the agent. The task is cancelled by nobody but its owner's end.
-fn of_panic(error: JoinError) -> Result<(), Error> {
-    match error.try_into_panic() {
-        Ok(reason) => resume_unwind(reason),
-        Err(_cancelled) => Ok(()),
     }
 }
 

@@ -89,6 +89,9 @@ pub enum AuthError {
     /// Its `typ` is none that is taken from this issuer.
     #[error("the token's type (typ) is not one that is accepted from its issuer")]
     WrongType,
+    /// It was not made for the sign-in that it comes with.
+    #[error("the token was made for another sign-in (nonce)")]
+    WrongNonce,
     /// It does not say what every token of this issuer must say.
     #[error("the token lacks a claim or a value that is required of all tokens of its issuer")]
     RequirementUnmet,

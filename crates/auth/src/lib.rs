@@ -11,6 +11,9 @@
 //!    `published` by the issuer and read by `jwks`. `mapping` says what its claims mean to us.
 //! 4. `verifier` checks the signature and the audience, then the times and the kind, and answers with a [`Grant`].
 //!
+//! `sign_in` is what is kept of a sign-in at a provider until the browser comes back from there; the ID token that comes of
+//! it is judged by `verifier`, too.
+//!
 //! `signing_key` is the other direction: it makes tokens with the relay's own key, which `key_file` keeps.
 //!
 //! Keys for programs (`api_key`) and refresh tokens (`refresh`) are no tokens: `opaque` is their text, and `pepper`
@@ -34,6 +37,7 @@ mod pepper;
 mod published;
 mod refresh;
 mod secret;
+mod sign_in;
 mod signing_key;
 mod token;
 mod verifier;
@@ -63,6 +67,7 @@ pub use pepper::{PEPPER_FILE_NAME, Pepper};
 pub use published::{ProviderId, Published};
 pub use refresh::{Attempt, Family, PresentedRefresh, REFRESH_PREFIX, Refresh};
 pub use secret::Secret;
+pub use sign_in::SignIn;
 pub use signing_key::{OWN_AUDIENCE, OWN_ISSUER, SigningKey, TokenRequest};
 pub use token::MAX_TOKEN_BYTES;
-pub use verifier::Verifier;
+pub use verifier::{ExpectedSignIn, Verifier};

@@ -106,6 +106,23 @@ impl Mapping {
         Ok(mapped.flat_map(|scopes| scopes.iter()).collect())
     }
 
+    /// The same reading of claims for an ID token that comes of a sign-in at the relay itself. Its kind is known from where
+    /// it comes.
+    pub(crate) fn for_sign_in(&self) -> Self {
+        Self {
+            kind: ClaimPath(KIND_CLAIM.to_owned()),
+            kinds: BTreeMap::new(),
+            default_kind: Some(Kind::Web),
+            token_use: TokenUse::Id,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the operator has said which claims allow what.
+    pub(crate) fn limits_scopes(&self) -> bool {
+        self.scope.0 != SCOPE_CLAIM || !self.scopes.is_empty()
+    }
+
     /// Whether it is a token of the right sort, that says all that is asked. For tokens with a good signature.
     pub(crate) fn check(
         &self,

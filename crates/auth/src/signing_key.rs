@@ -127,8 +127,30 @@ impl SigningKey {
             ttl,
             device: Some(device.clone()),
         };
-        let issuer = Some(user.issuer()).filter(|issuer| *issuer != OWN_ISSUER);
-        self.sign(&request, issuer, Some(login), now)
+        self.sign(&request, issuer_of(user), Some(login), now)
+    }
+
+    /// Makes the token of a browser in which such a user has signed in. `login` is the id of that, and when it was: the
+    /// tokens that follow one another in one browser have it in common, and are revoked together by it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::issue`].
+    pub fn issue_for_browser(
+        &self,
+        user: &UserId,
+        login: (&KeyId, SystemTime),
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Secret, KeyError> {
+        let request = TokenRequest {
+            user: user.subject().to_owned(),
+            kind: Kind::Web,
+            scopes: Scopes::INFER,
+            ttl,
+            device: None,
+        };
+        self.sign(&request, issuer_of(user), Some(login), now)
     }
 
     fn sign(
@@ -182,6 +204,11 @@ impl fmt::Debug for SigningKey {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
+}
+
+/// Who vouches for this user, where that is not the relay itself.
+fn issuer_of(user: &UserId) -> Option<&str> {
+    Some(user.issuer()).filter(|issuer| *issuer != OWN_ISSUER)
 }
 
 /// What a token shall say.

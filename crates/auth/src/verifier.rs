@@ -17,13 +17,15 @@ use std::time::SystemTime;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm as LibraryAlgorithm, Validation};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::claims::{self, Claims};
+use crate::json::Object;
 use crate::published::{Current, ProviderId, Published};
 use crate::token::{Header, Token};
 use crate::{
     Algorithm, AuthError, ConfigError, Flaw, Grant, Issuer, Jwks, JwksError, Key, Kind,
-    MAX_KEYS_PER_ISSUER, MAX_LIFETIME, Mapping, Part, UserId,
+    MAX_KEYS_PER_ISSUER, MAX_LIFETIME, Mapping, Part, Scopes, Secret, UserId,
 };
 
 /// Turns credentials into [`Grant`]s. Made once, shared by reference; nothing of it changes but the keys that issuers
@@ -146,6 +148,38 @@ impl Verifier {
         grant(user, claims, kinds)
     }
 
+    /// Who has signed in, by the ID token that came of it. It is a token of that issuer like any other: signed with its keys,
+    /// with the claims and the reading of them that are configured. But its audience is the client that asked for it, and it
+    /// belongs to one sign-in (OpenID Connect Core §3.1.3.7).
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] says what is wrong, in words fit for the sender.
+    pub fn verify_sign_in(
+        &self,
+        id_token: &str,
+        expected: &ExpectedSignIn<'_>,
+        now: SystemTime,
+    ) -> Result<Grant, AuthError> {
+        let token = Token::parse(id_token)?;
+        let issuer = self.issuers.get(claims::issuer(&token.payload)?);
+        let issuer = issuer.filter(|issuer| *issuer.name == *expected.issuer && !issuer.is_own);
+        let issuer = issuer.ok_or(AuthError::UnknownIssuer)?;
+        let mapping = issuer.mapping.for_sign_in();
+        let mut claims = Claims::read(&token.payload, &mapping)?;
+        let audience = [expected.client_id.to_owned()];
+        issuer.check_signature_for(id_token, &token.header, Some(&audience))?;
+        mapping.check(token.header.media_type.as_deref(), &token.payload)?;
+        expected.check(&token.payload)?;
+        claims.check_times(now)?;
+        if !mapping.limits_scopes() {
+            claims.scopes = Scopes::INFER;
+        }
+        (claims.kind, claims.device, claims.login) = (Kind::Web, None, None);
+        let user = UserId::new(issuer.name.clone(), claims.subject.clone());
+        grant(user, claims, &[Kind::Web])
+    }
+
     /// Everything about a credential that does not depend on when and where it is used.
     fn authenticate(&self, credential: &str) -> Result<(UserId, Claims), AuthError> {
         let token = Token::parse(credential)?;
@@ -173,6 +207,32 @@ impl Verifier {
             _ => &signer.name,
         };
         Ok(UserId::new(issuer.clone(), claims.subject.clone()))
+    }
+}
+
+/// What an ID token has to say to be that of one sign-in.
+#[derive(Debug)]
+pub struct ExpectedSignIn<'a> {
+    /// At whom somebody signed in.
+    pub issuer: &'a str,
+    /// What the relay is called there.
+    pub client_id: &'a str,
+    /// What was asked for with it.
+    pub nonce: &'a Secret,
+}
+
+impl ExpectedSignIn<'_> {
+    fn check(&self, payload: &Object) -> Result<(), AuthError> {
+        let text = |name: &str| payload.get(name).and_then(Value::as_str);
+        let nonce = text("nonce").ok_or(AuthError::MissingClaim("nonce"))?;
+        if Secret::new(nonce) != *self.nonce {
+            return Err(AuthError::WrongNonce);
+        }
+        // Where it says to whom it was given, that is the client, whoever else is in the audience.
+        match payload.get("azp") {
+            Some(party) if party.as_str() != Some(self.client_id) => Err(AuthError::WrongAudience),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -269,6 +329,25 @@ impl TrustedIssuer {
 
     /// Whether one of this issuer's keys made the signature, for the audience it has to be for.
     fn check_signature(&self, credential: &str, header: &Header) -> Result<(), AuthError> {
+        self.check_signature_for(credential, header, None)
+    }
+
+    /// The same for this audience instead of the configured ones.
+    fn check_signature_for(
+        &self,
+        credential: &str,
+        header: &Header,
+        audience: Option<&[String]>,
+    ) -> Result<(), AuthError> {
+        let check_against = |keys: &[TrustedKey], algorithm| match audience {
+            None => check_against(keys, algorithm, credential, header),
+            Some(audience) => {
+                let keys = keys
+                    .iter()
+                    .map(|key| TrustedKey::new(&key.key, &self.name, audience));
+                check_against(&keys.collect::<Vec<_>>(), algorithm, credential, header)
+            }
+        };
         let algorithm = LibraryAlgorithm::from_str(&header.algorithm)
             .map_err(|_| AuthError::AlgorithmNotAllowed)?;
         match &self.keys {
@@ -276,7 +355,7 @@ impl TrustedIssuer {
                 if !keys.iter().any(|key| key.key.algorithm == algorithm) {
                     return Err(AuthError::AlgorithmNotAllowed);
                 }
-                check_against(keys, algorithm, credential, header)
+                check_against(keys, algorithm)
             }
             Keys::Published {
                 id,
@@ -289,7 +368,7 @@ impl TrustedIssuer {
                 let keys = current.get().ok_or(AuthError::KeysNotFetched(*id))?;
                 let is_named =
                     |key: &TrustedKey| key.key.id.is_some() && key.key.id == header.key_id;
-                match check_against(&keys, algorithm, credential, header) {
+                match check_against(&keys, algorithm) {
                     Err(AuthError::UnknownKey) => Err(AuthError::UnpublishedKey(*id)),
                     // Without an id it may be a key that is newer than what we have.
                     Err(AuthError::BadSignature) if !keys.iter().any(is_named) => {

@@ -1,6 +1,6 @@
-//! `c2l key`, `c2l token revoke`, `c2l user sign-out`, `c2l device`: the operator's hand on a user's account.
+//! `c2l key`, `c2l token revoke`, `c2l user`, `c2l device`: the operator's hand on a user's account.
 //!
-//! Invariant: a key is printed once, on stdout, by the command that was asked to make it, and nowhere else.
+//! Invariant: a key or a link is printed once, on stdout, by the command that was asked to make it, and nowhere else.
 
 use std::{io::Read as _, path::Path};
 
@@ -109,6 +109,16 @@ pub(crate) async fn sign_out(account: Account, keys: bool, is_json: bool) -> any
     })
 }
 
+/// Prints a one-time link to the relay's page.
+pub(crate) async fn make_link(account: Account, is_json: bool) -> anyhow::Result<()> {
+    let made = ask(&account, &Question::new(Method::POST, "links", None)).await?;
+    show(&made, is_json, |made| {
+        let (user, relay) = (escaped(&account.user), &account.public_url);
+        let target = word(&made["target"]);
+        format!("Signs one browser in as {user}, once, within 15 minutes:\n\n  {relay}{target}\n")
+    })
+}
+
 /// Says yes to the device that shows this code, and makes a key if asked.
 pub(crate) async fn approve_device(
     account: Account,
@@ -140,28 +150,86 @@ pub(crate) async fn deny_device(account: Account, code: &str, is_json: bool) -> 
     })
 }
 
-/// Prints the devices that wait.
+/// Prints the devices that wait, and those of the user.
 pub(crate) async fn list_devices(account: Account, is_json: bool) -> anyhow::Result<()> {
-    let listed = ask(&account, &Question::new(Method::GET, "logins", None)).await?;
-    show(&listed, is_json, |listed| {
-        let logins = listed["logins"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        match logins {
-            [] => "No device waits. `c2l login` there shows a code.\n".to_owned(),
-            some => some
-                .iter()
-                .map(|login| {
-                    let asker = asker(login);
-                    format!(
-                        "{}  {}\n",
-                        word(&login["user_code"]),
-                        asker.trim_end_matches(',')
-                    )
-                })
-                .collect(),
-        }
+    let mut listed = ask(&account, &Question::new(Method::GET, "devices", None)).await?;
+    // Devices wait at a relay that runs and logs some in; where there is none, that is what `null` says.
+    let waiting = ask(&account, &Question::new(Method::GET, "logins", None)).await;
+    listed["logins"] = waiting.map_or(Value::Null, |mut waiting| waiting["logins"].take());
+    show(&listed, is_json, devices_text)
+}
+
+fn devices_text(listed: &Value) -> String {
+    let of = |list: &str| listed[list].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    for login in of("logins") {
+        let asker = asker(login);
+        let asker = asker.trim_end_matches(',');
+        text += &format!("{}  {asker}\n", word(&login["user_code"]));
+    }
+    if listed["logins"].as_array().is_some_and(Vec::is_empty) {
+        text += "No device waits. `c2l login` there shows a code.\n";
+    }
+    for device in of("devices") {
+        let since = time(&device["connected_unix_seconds"]).unwrap_or_default();
+        text += &format!(
+            "{}  connected since {since} from {} by {} · {} · {} requests now, {} in all\n",
+            called(device),
+            word(&device["address"]),
+            word(&device["transport"]),
+            word(&device["build"]),
+            device["active_streams"],
+            device["total_streams"],
+        );
+    }
+    for device in of("offline") {
+        let last = time(&device["last_seen_unix_seconds"]).unwrap_or_default();
+        text += &format!("{}  not connected, last seen {last}\n", called(device));
+    }
+    text
+}
+
+/// The name of a device, and what its user calls it.
+fn called(device: &Value) -> String {
+    match device["label"].as_str() {
+        Some(label) => format!("{} \"{}\"", word(&device["name"]), escaped(label)),
+        None => word(&device["name"]),
+    }
+}
+
+/// Says what the user calls a device.
+pub(crate) async fn label_device(
+    account: Account,
+    name: &str,
+    label: Option<String>,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let path = format!("devices/{}/label", segment(name)?);
+    let body = json!({ "label": label });
+    let labelled = ask(&account, &Question::new(Method::PUT, path, Some(body))).await?;
+    show(&labelled, is_json, |labelled| match labelled["label"] {
+        Value::Null => format!("Device {} has no label.\n", word(&labelled["device"])),
+        _ => format!(
+            "Device {} is called \"{}\".\n",
+            word(&labelled["device"]),
+            word(&labelled["label"])
+        ),
+    })
+}
+
+/// Ends a device's connection.
+pub(crate) async fn disconnect_device(
+    account: Account,
+    name: &str,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let path = format!("devices/{}/disconnect", segment(name)?);
+    let ended = ask(&account, &Question::new(Method::POST, path, None)).await?;
+    show(&ended, is_json, |ended| {
+        format!(
+            "Device {} was disconnected. Its agent connects again by itself; `c2l device remove` keeps it out.\n",
+            word(&ended["device"])
+        )
     })
 }
 
@@ -387,6 +455,34 @@ mod tests {
                 "{line} is missing in:\n{shown}"
             );
         }
+    }
+
+    #[test]
+    fn a_list_of_devices_tells_labels_and_what_is_away() {
+        let listed = json!({
+            "logins": [],
+            "devices": [{
+                "name": "desk", "label": "up\u{1b}[2Jstairs", "connected_unix_seconds": 0, "address": "203.0.113.9",
+                "transport": "websocket", "build": "1.0", "active_streams": 1, "total_streams": 7,
+            }],
+            "offline": [{ "name": "lap", "label": null, "last_seen_unix_seconds": 86_400 }],
+        });
+        let shown = devices_text(&listed);
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines[0].starts_with("No device waits."), "{shown}");
+        assert!(
+            lines[1].ends_with(
+                "connected since 1970-01-01T00:00:00Z from 203.0.113.9 by websocket · 1.0 · 1 requests now, 7 in all"
+            ),
+            "{shown}"
+        );
+        assert_eq!(
+            lines[2],
+            "lap  not connected, last seen 1970-01-02T00:00:00Z"
+        );
+        let unknown = json!({ "logins": null, "devices": [], "offline": [] });
+        assert_eq!(devices_text(&unknown), "");
     }
 
     #[test]

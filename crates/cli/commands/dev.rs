@@ -18,9 +18,9 @@ use std::{
 
 use anyhow::Context as _;
 use c2l_agent::{Agent, Status, TokenError, TokenSource};
-use c2l_auth::{DeviceName, Kind, Scope, Scopes, Secret, SigningKey, TokenRequest};
+use c2l_auth::{DeviceName, Kind, OWN_ISSUER, Scope, Scopes, Secret, SigningKey, TokenRequest};
 use c2l_demo::{Demo, DemoConfig, MODEL};
-use c2l_relay::Listeners;
+use c2l_relay::{Listeners, LoginConfig, SignInLinks, WebConfig};
 use http::{StatusCode, Uri};
 use tokio::{
     net::TcpListener,
@@ -84,7 +84,11 @@ async fn together(
         ops: None,
         control: relay::door(&settings.data_dir),
     };
+    let web = WebConfig::new(Arc::clone(key));
+    let links = web.links.clone();
     let config = c2l_relay::Config {
+        login: Some(LoginConfig::new(Arc::clone(key))),
+        web: Some(web),
         accounts: Some(relay::accounts(&settings.data_dir)?),
         build: crate::build_info::build(),
         ..c2l_relay::Config::new(relay::verifier(key, Vec::new())?)
@@ -100,7 +104,7 @@ async fn together(
             .await
             .context("the agent failed")
     };
-    let announcement = announce(&identity, address, upstream, status);
+    let announcement = announce(&identity, &links, address, upstream, status);
     let announcement = async {
         tokio::select! {
             result = announcement => result,
@@ -142,6 +146,7 @@ fn new_agent(
 /// Waits until a request passes all the way, then prints the block.
 async fn announce(
     identity: &Identity,
+    links: &SignInLinks,
     address: SocketAddr,
     upstream: Upstream,
     status: watch::Receiver<Status>,
@@ -151,7 +156,10 @@ async fn announce(
     timeout(START_LIMIT, ready(&relay, &key, status))
         .await
         .context("relay and agent did not come together in time; --log-level debug tells more")??;
+    let link = links.make(OWN_ISSUER, &identity.user);
+    let link = link.context("no random bytes for a link")?;
     let paste = Paste {
+        sign_in: SignInLinks::target(&link),
         relay,
         upstream: upstream.line,
         key: &key,

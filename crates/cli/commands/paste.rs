@@ -13,17 +13,24 @@ pub(super) struct Paste<'a> {
     /// One line about the upstream.
     pub(super) upstream: String,
     pub(super) key: &'a Secret,
+    /// Where the page takes the one-time link, below the relay's URL.
+    pub(super) sign_in: String,
     pub(super) model: Model,
 }
 
 /// The relay's URL as seen from this machine.
 pub(super) fn local_url(address: SocketAddr) -> String {
+    format!("http://{}", from_here(address))
+}
+
+/// A listening address as this machine itself reaches it.
+pub(crate) fn from_here(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    SocketAddr::new(ip, address.port())
 }
 
 impl Paste<'_> {
@@ -32,6 +39,7 @@ impl Paste<'_> {
             relay,
             upstream,
             key,
+            sign_in,
             ..
         } = self;
         let key = key.expose();
@@ -42,6 +50,9 @@ c2l dev is ready. Ctrl-C stops it.
 
   relay     {relay}
   upstream  {upstream}
+
+  # in a browser, once and within 15 minutes
+  {relay}{sign_in}
 
   # any Ollama client, any container
   export OLLAMA_HOST={relay}/k/{key}
@@ -83,6 +94,7 @@ mod tests {
             relay: local_url("127.0.0.1:8080".parse().unwrap()),
             upstream: "http://127.0.0.1:11434 (Ollama 0.33.0)".to_owned(),
             key: &Secret::new("aaa.bbb.ccc"),
+            sign_in: "/#/signin?link=xyz".to_owned(),
             model: Model::Ollama("tiny".to_owned()),
         };
         assert_eq!(
@@ -91,6 +103,9 @@ mod tests {
 
   relay     http://127.0.0.1:8080
   upstream  http://127.0.0.1:11434 (Ollama 0.33.0)
+
+  # in a browser, once and within 15 minutes
+  http://127.0.0.1:8080/#/signin?link=xyz
 
   # any Ollama client, any container
   export OLLAMA_HOST=http://127.0.0.1:8080/k/aaa.bbb.ccc

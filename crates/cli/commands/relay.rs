@@ -3,12 +3,12 @@
 use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use c2l_auth::{Issuer, KEY_FILE_NAME, Pepper, SigningKey, Verifier};
-use c2l_relay::{Accounts, Listeners, Source, control::Opening};
+use c2l_auth::{Issuer, KEY_FILE_NAME, OWN_ISSUER, Pepper, SigningKey, Verifier};
+use c2l_relay::{Accounts, Listeners, SignInLinks, Source, control::Opening};
 use c2l_store::Database;
 use tracing::{info, warn};
 
-use super::listen;
+use super::{listen, paste::from_here};
 use crate::{
     build_info, output,
     public_port::{self, Passed},
@@ -21,7 +21,10 @@ pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyh
     let shutdown = signals::shutdown().context("cannot catch signals")?;
     let is_new = !settings.data_dir.join(KEY_FILE_NAME).exists();
     let key = Arc::new(signing_key(&settings.data_dir)?);
+    let web = settings.web(Arc::clone(&key));
+    let links = web.links.clone();
     let mut config = c2l_relay::Config {
+        web: Some(web),
         accounts: Some(accounts(&settings.data_dir)?),
         login: Some(settings.login(Arc::clone(&key))),
         ..settings.config(verifier(&key, settings.trusted.issuers.clone())?)
@@ -53,7 +56,8 @@ pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyh
         warn!(%address, "clear text: tokens and prompts can be read on the way, unless a proxy in front adds TLS");
     }
     if is_new && settings.trusted.issuers.is_empty() {
-        say_next_steps(&settings.data_dir)?;
+        let url = settings.page_url(from_here(address));
+        say_next_steps(&settings.data_dir, &url, &links)?;
     }
     let control = door(&settings.data_dir);
     c2l_relay::run(
@@ -70,7 +74,7 @@ pub(crate) async fn run(settings: RelaySettings, passed: Option<Passed>) -> anyh
 }
 
 /// What the owner of a new relay does next: for a person, or in the log.
-fn say_next_steps(data_dir: &Path) -> anyhow::Result<()> {
+fn say_next_steps(data_dir: &Path, url: &str, links: &SignInLinks) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
         info!(
             user = OWNER,
@@ -79,9 +83,15 @@ fn say_next_steps(data_dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let data_dir = data_dir.display();
+    // Here alone: a log keeps what it is told.
+    let link = links.make(OWN_ISSUER, OWNER);
+    let page = SignInLinks::target(&link.context("no random bytes for a link")?);
     let text = format!(
         "\
 A new relay, for one user, who is called {OWNER}. What comes next:
+
+  # in a browser: once, and within 15 minutes; `c2l user link` makes another
+  {url}{page}
 
   # on the machine with the models; it shows a code
   c2l login --relay URL && c2l agent

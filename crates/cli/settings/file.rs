@@ -16,7 +16,7 @@ use toml::{
 use super::{ALL, Form, Given, Reach, Setting, Source, Table};
 
 /// The keys of one `[[issuers]]`, and what stands behind each; paths are relative to the file.
-const ISSUER_KEYS: [(&str, IssuerForm); 20] = [
+const ISSUER_KEYS: [(&str, IssuerForm); 24] = [
     ("issuer", IssuerForm::Text),
     ("audience", IssuerForm::Texts),
     ("algorithm", IssuerForm::Text),
@@ -37,6 +37,10 @@ const ISSUER_KEYS: [(&str, IssuerForm); 20] = [
     ("scopes", IssuerForm::Words),
     ("require", IssuerForm::Values),
     ("max-lifetime", IssuerForm::Text),
+    ("name", IssuerForm::Text),
+    ("client-id", IssuerForm::Text),
+    ("client-secret-file", IssuerForm::Text),
+    ("client-scopes", IssuerForm::Texts),
 ];
 
 const ISSUERS: &str = "issuers";

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use c2l_auth::{Algorithm, Issuer, Key, Mapping, OWN_ISSUER, Verifier};
-use c2l_relay::{Provider, ProviderUrl, Source};
+use c2l_auth::{Algorithm, Issuer, Key, Mapping, OWN_ISSUER, Secret, Verifier};
+use c2l_relay::{Provider, ProviderUrl, SignInClient, Source};
 
 use super::{Values, beside, claims, file::IssuerEntry, trust};
 use crate::files;
@@ -134,7 +134,15 @@ enum Keys {
 }
 
 /// Keys of an entry whose issuer publishes its keys, and of no other.
-const FOR_FETCHED: [&str; 3] = ["algorithms", "ca-file", "allow-insecure"];
+const FOR_FETCHED: [&str; 7] = [
+    "algorithms",
+    "ca-file",
+    "allow-insecure",
+    "name",
+    "client-id",
+    "client-secret-file",
+    "client-scopes",
+];
 /// And the other way round.
 const FOR_GIVEN: [&str; 4] = ["algorithm", "key-file", "secret-file", "key-id"];
 
@@ -164,7 +172,7 @@ fn keys(
         reasons.push(format!("issuers.{key} is {why}"));
     }
     if is_fetched(entry) {
-        return fetched(entry, name, reasons);
+        return fetched(entry, name, values, reasons);
     }
     let algorithm = text(entry, "algorithm").unwrap_or_default();
     if algorithm.is_empty() {
@@ -180,7 +188,12 @@ fn keys(
         .ok()
 }
 
-fn fetched(entry: &IssuerEntry, name: &str, reasons: &mut Vec<String>) -> Option<Keys> {
+fn fetched(
+    entry: &IssuerEntry,
+    name: &str,
+    values: &mut Values,
+    reasons: &mut Vec<String>,
+) -> Option<Keys> {
     let before = reasons.len();
     let allows_insecure = text(entry, "allow-insecure") == Some("true");
     let source = match (text(entry, "discovery"), text(entry, "jwks-url")) {
@@ -213,8 +226,55 @@ fn fetched(entry: &IssuerEntry, name: &str, reasons: &mut Vec<String>) -> Option
     let ca_file = text(entry, "ca-file").map(|path| beside(&entry.file, Path::new(path)));
     let tls = trust::client(ca_file.as_deref())
         .map_err(|reason| reasons.push(format!("issuers.ca-file: {reason}")));
+    let sign_in = sign_in(entry, values).map_err(|reason| reasons.push(reason));
     let (source, tls) = (source.ok()?, tls.ok()?);
-    (reasons.len() == before).then(|| Keys::Fetched(algorithms, Provider::new(name, source, tls)))
+    let provider = Provider {
+        sign_in: sign_in.ok()?,
+        ..Provider::new(name, source, tls)
+    };
+    (reasons.len() == before).then_some(Keys::Fetched(algorithms, provider))
+}
+
+/// How people sign in there on the web page, where they can.
+fn sign_in(entry: &IssuerEntry, values: &mut Values) -> Result<Option<SignInClient>, String> {
+    let Some(client_id) = text(entry, "client-id") else {
+        let misplaced = ["name", "client-secret-file", "client-scopes"]
+            .into_iter()
+            .find(|key| entry.texts.contains_key(key));
+        return match misplaced {
+            Some(key) => Err(format!(
+                "issuers.{key} is for a sign-in: give client-id, too"
+            )),
+            None => Ok(None),
+        };
+    };
+    if client_id.is_empty() {
+        return Err("issuers.client-id is empty".to_owned());
+    }
+    if entry.texts.contains_key("jwks-url") {
+        return Err(
+            "issuers.client-id needs discovery, which says where people sign in".to_owned(),
+        );
+    }
+    let client_secret = text(entry, "client-secret-file").map(|path| {
+        let path = beside(&entry.file, Path::new(path));
+        let content = fs::read_to_string(&path)
+            .map_err(|error| format!("issuers.client-secret-file: {}: {error}", path.display()))?;
+        if let Some(warning) = files::warning_if_shared(&path) {
+            values.warn(warning);
+        }
+        Ok::<_, String>(Secret::new(content.trim()))
+    });
+    Ok(Some(SignInClient {
+        client_secret: client_secret.transpose()?,
+        scopes: entry
+            .texts
+            .get("client-scopes")
+            .cloned()
+            .unwrap_or_default(),
+        name: text(entry, "name").map(str::to_owned),
+        ..SignInClient::new(client_id)
+    }))
 }
 
 fn given(entry: &IssuerEntry, algorithm: &str, values: &mut Values) -> Result<Key, String> {

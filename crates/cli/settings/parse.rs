@@ -169,6 +169,17 @@ pub(super) fn relay(text: &str) -> Parsed<Uri> {
     url(text, "https", None)
 }
 
+/// A host's name or address, without a port.
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    let authority: http::uri::Authority = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a host's name"))?;
+    if authority.host() != text {
+        return Err(format!("{text:?} is more than a host's name"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 /// Where the local service is: `http://127.0.0.1:11434`, also `host:port`, also `host`, as Ollama's own variable has it.
 pub(super) fn upstream(text: &str) -> Parsed<Uri> {
     let url = url(text, "http", Some(OLLAMA_PORT))?;

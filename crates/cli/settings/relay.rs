@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use c2l_auth::{MAX_LIFETIME, SigningKey, Verifier};
-use c2l_relay::{LoginConfig, RateLimits};
+use c2l_relay::{LoginConfig, PublicUrl, RateLimits, WebConfig};
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
@@ -46,6 +46,16 @@ pub(crate) static TABLE: Table = Table {
         )
         .or("5s")
         .rare(),
+        Setting::one(
+            "public-url",
+            "URL",
+            "The relay's address as people know it; the web page is served under its name",
+        ),
+        Setting::many(
+            "host",
+            "NAME",
+            "Another name that the web page is served under; may be repeated",
+        ),
         Setting::one(
             "tls-cert",
             "FILE",
@@ -278,6 +288,8 @@ pub(crate) struct RelaySettings {
     pub(crate) startup_grace: Duration,
     pub(crate) data_dir: PathBuf,
     pub(crate) trusted: Trusted,
+    public_url: Option<PublicUrl>,
+    hosts: Vec<String>,
     login_token_life: Duration,
     login_idle: Duration,
     login_interval: Duration,
@@ -297,6 +309,25 @@ impl RelaySettings {
             interval: self.login_interval,
             ..LoginConfig::new(key)
         }
+    }
+
+    /// The web page, with sign-ins of this key.
+    pub(crate) fn web(&self, key: Arc<SigningKey>) -> WebConfig {
+        WebConfig {
+            public_url: self.public_url.clone(),
+            hosts: self.hosts.clone(),
+            ..WebConfig::new(key)
+        }
+    }
+
+    /// Where the page is, as far as the settings say.
+    pub(crate) fn page_url(&self, listen: SocketAddr) -> String {
+        let local = || {
+            let scheme = if self.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", listen)
+        };
+        let public = self.public_url.as_ref();
+        public.map_or_else(local, |url| url.as_str().to_owned())
     }
 
     /// The relay's own config, around whoever says who is asking.
@@ -361,6 +392,10 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         is_port_reused: values.switch("reuse-port"),
         startup_grace: values.get("startup-grace", parse::duration),
         trusted: issuers::read(values),
+        public_url: values.optional("public-url", |text| {
+            PublicUrl::parse(text).map_err(|error| error.to_string())
+        }),
+        hosts: values.many("host", parse::host_name),
         login_token_life: values.get("login-token-ttl", |text| at_most(text, 24 * HOUR)),
         login_idle: values.get("login-idle", |text| at_most(text, MAX_LIFETIME)),
         login_interval: values.get("login-interval", |text| at_most(text, HOUR / 60)),
@@ -471,6 +506,8 @@ mod tests {
         let own = SigningKey::ephemeral().unwrap().issuer();
         let verifier = Arc::new(Verifier::new(vec![own]).unwrap());
         let key = Arc::new(SigningKey::ephemeral().unwrap());
+        let web = format!("{:#?}", settings.web(Arc::clone(&key)));
+        assert_eq!(web, format!("{:#?}", WebConfig::new(Arc::clone(&key))));
         let login = format!("{:#?}", settings.login(Arc::clone(&key)));
         assert_eq!(login, format!("{:#?}", LoginConfig::new(key)));
         let config = settings.config(verifier.clone());

@@ -432,7 +432,7 @@ fn the_examples_of_the_documentation_are_taken_as_they_stand() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(examples.len(), 6);
+    assert_eq!(examples.len(), 7);
     for example in examples {
         let (trusted, mistakes) = issuers_of(example);
         assert_eq!(mistakes, Vec::<String>::new(), "{example}");

@@ -148,6 +148,18 @@ pub enum Event<'a> {
         /// The device's name.
         device: &'a str,
     },
+    /// A device got a name for people, or lost it.
+    DeviceLabelled {
+        /// The device's name.
+        device: &'a str,
+        /// What its user calls it; empty when that was taken away.
+        name: &'a str,
+    },
+    /// A device's connection was ended; it may come back.
+    DeviceDisconnected {
+        /// The device's name.
+        device: &'a str,
+    },
     /// A device asked to be let in, and shows its user a code.
     LoginStarted {
         /// The device's name.
@@ -175,6 +187,15 @@ pub enum Event<'a> {
         /// The device's name.
         device: &'a str,
     },
+    /// Somebody signed in on the web page.
+    WebSignedIn {
+        /// With what: `token`, `link` or `issuer`.
+        way: &'a str,
+    },
+    /// The operator made a one-time link for a user.
+    WebLinkMade,
+    /// Somebody signed out there, in one browser.
+    WebSignedOut,
     /// A refresh token came a second time; its family was revoked.
     RefreshReused {
         /// The family of the refresh token.
@@ -197,6 +218,7 @@ struct Fields<'a> {
     replaced_by: Option<&'a str>,
     token: Option<&'a str>,
     family: Option<&'a str>,
+    way: Option<&'a str>,
     origin: Option<&'a str>,
     reason: Option<&'a str>,
     suppressed: Option<u64>,
@@ -279,6 +301,15 @@ impl<'a> Event<'a> {
                 device: Some(device),
                 ..ok("device_revoked")
             },
+            Self::DeviceLabelled { device, name } => Fields {
+                device: Some(device),
+                name: Some(name).filter(|name| !name.is_empty()),
+                ..ok("device_labelled")
+            },
+            Self::DeviceDisconnected { device } => Fields {
+                device: Some(device),
+                ..ok("device_disconnected")
+            },
             Self::LoginStarted { device } => Fields {
                 device: Some(device),
                 ..ok("login_started")
@@ -300,6 +331,12 @@ impl<'a> Event<'a> {
                 device: Some(device),
                 ..ok("login_ended")
             },
+            Self::WebSignedIn { way } => Fields {
+                way: Some(way),
+                ..ok("web_signed_in")
+            },
+            Self::WebLinkMade => ok("web_link_made"),
+            Self::WebSignedOut => ok("web_signed_out"),
             Self::RefreshReused { family } => Fields {
                 family: Some(family),
                 ..refused("refresh_reused")
@@ -342,6 +379,7 @@ impl Who<'_> {
             replaced_by = fields.replaced_by,
             token = fields.token,
             family = fields.family,
+            way = fields.way,
             origin = fields.origin,
             reason = fields.reason,
             suppressed = fields.suppressed,

@@ -10,7 +10,9 @@ use c2l_tunnel::Limits;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 
-use crate::{Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, control::Opening};
+use crate::{
+    Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, WebConfig, control::Opening,
+};
 
 /// The sockets that a relay serves, bound by whoever starts it.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Config {
     pub accounts: Option<Accounts>,
     /// How devices log in. `None`, the default, lets none ask.
     pub login: Option<LoginConfig>,
+    /// The web page. `None`, the default, serves none: `/` is a plain text.
+    pub web: Option<WebConfig>,
     /// TLS of the public port; `None` serves clear text.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether an agent must show a certificate that the TLS settings accept, beside its token. Default false.
@@ -92,6 +96,7 @@ impl Config {
             providers: Vec::new(),
             accounts: None,
             login: None,
+            web: None,
             tls: None,
             asks_agents_for_certificate: false,
             build: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,15 +4,17 @@
 //! relay's secrets anyway; nothing of it is reachable over the network. The user is named in the query
 //! (`?issuer=…&user=…`), and the answers are those of `/relay/v1`.
 
-use std::sync::Arc;
 #[cfg(unix)]
 use std::{convert::Infallible, time::Duration};
+use std::{sync::Arc, time::SystemTime};
 
-use c2l_auth::{OWN_ISSUER, Verifier};
+use c2l_auth::{OWN_ISSUER, UserId, Verifier};
+use c2l_tunnel::{Fault, Kind, Origin};
 use http::{Method, StatusCode, uri::PathAndQuery};
 
 use crate::{
-    Accounts, Error,
+    Accounts, Error, SignInLinks,
+    audit::{Event, Who},
     error::{Dialect, codes, invalid},
     gateway::rest::{
         account::{Done, Doors, Operation, no_logins, perform_as_operator},
@@ -21,6 +23,8 @@ use crate::{
     identity::Identities,
     limits::{Guard, RateLimits},
     providers::Providers,
+    status::{describe_devices, unix_seconds},
+    web::LINK_LIFE,
 };
 
 /// The socket of the operator's door.
@@ -58,6 +62,11 @@ impl std::fmt::Debug for Opening {
 /// The devices that wait to be let in. Only the operator may see all of them.
 const WAITING: &str = "/relay/v1/logins";
 
+/// A user's devices: over the network a read of its own, which shows less to some.
+const DEVICES: &str = "/relay/v1/devices";
+/// One-time links to sign in with. Only the operator makes them.
+const LINKS: &str = "/relay/v1/links";
+
 /// What the operator is answered: a status and one JSON object.
 pub type Reply = (StatusCode, String);
 
@@ -88,6 +97,7 @@ impl Offline {
             identities: &self.identities,
             registry: None,
             logins: None,
+            links: None,
             by: None,
         };
         answer(doors, method, target, body).await
@@ -106,6 +116,13 @@ async fn answer(doors: Doors<'_>, method: &Method, target: &str, body: &[u8]) ->
                 body: logins.list(),
             });
         }
+        if target.path() == DEVICES && method == Method::GET {
+            return devices(doors, &issuer, &subject).await;
+        }
+        if target.path() == LINKS {
+            let user = doors.identities.name_user(&issuer, &subject)?;
+            return link_for(doors.links, method, &user);
+        }
         let operation = Operation::find(method, target.path())?.ok_or_else(unknown)?;
         let user = (issuer.as_str(), subject.as_str());
         perform_as_operator(doors, user, operation, body).await
@@ -117,6 +134,43 @@ async fn answer(doors: Doors<'_>, method: &Method, target: &str, body: &[u8]) ->
             (codes(fault.kind).http, format!("{body}\n"))
         }
     }
+}
+
+async fn devices(doors: Doors<'_>, issuer: &str, subject: &str) -> Result<Done, Fault> {
+    let user = doors.identities.name_user(issuer, subject)?;
+    let known = doors.identities.devices_of(&user).await?;
+    Ok(Done {
+        status: StatusCode::OK,
+        body: describe_devices(doors.registry, &user, &known, true),
+    })
+}
+
+/// A link for this user.
+fn link_for(links: Option<&SignInLinks>, method: &Method, user: &UserId) -> Result<Done, Fault> {
+    if *method != Method::POST {
+        return Err(unknown());
+    }
+    let links = links.ok_or_else(|| {
+        let message = "links are known to a running relay alone, and there is none here, or it has no web page";
+        Fault::new(Kind::RouteUnknown, Origin::Relay, message).retry_safe()
+    })?;
+    let link = links.make(user.issuer(), user.subject()).ok_or_else(|| {
+        let message = "no random bytes for a link";
+        Fault::new(Kind::Internal, Origin::Relay, message)
+    })?;
+    let who = Who {
+        user: Some(user),
+        ..Who::operator()
+    };
+    who.did(Event::WebLinkMade);
+    let until = unix_seconds(SystemTime::now() + LINK_LIFE);
+    Ok(Done {
+        status: StatusCode::CREATED,
+        body: serde_json::json!({
+            "target": SignInLinks::target(&link),
+            "expires_unix_seconds": until,
+        }),
+    })
 }
 
 /// Issuer and name of the user in this query. Without an issuer it is the relay's own.

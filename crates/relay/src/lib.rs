@@ -40,9 +40,11 @@ mod ops;
 mod phase;
 mod port;
 mod providers;
+mod recent;
 mod registry;
 mod status;
 mod tunnel;
+mod web;
 
 use std::{
     future::Future,
@@ -74,6 +76,7 @@ use crate::{
     phase::{Phase, Stage},
     port::OpenPort,
     providers::Providers,
+    recent::Recent,
     registry::Registry,
     tunnel::{health::Health, service::TunnelServer},
 };
@@ -89,7 +92,8 @@ pub use crate::{
     },
     login::LoginConfig,
     port::PublicPort,
-    providers::{Provider, ProviderUrl, REFETCH_INTERVAL, Source, UrlError},
+    providers::{Provider, ProviderUrl, REFETCH_INTERVAL, SignInClient, Source, UrlError},
+    web::{NotAnOrigin, PublicUrl, SignInLinks, WebConfig},
 };
 
 /// Most requests under way at once, of all users.
@@ -108,6 +112,7 @@ pub(crate) struct Relay {
     /// Devices that wait to be let in; `None` where none may ask.
     pub(crate) logins: Option<Arc<Logins>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) recent: Arc<Recent>,
     pub(crate) request_ids: RequestIds,
     pub(crate) grpc: Grpc,
     pub(crate) life: Life,
@@ -206,7 +211,11 @@ pub async fn run(
     };
     let identities = Identities::load(providers, Arc::clone(&guard), accounts).await;
     let identities = identities.map_err(Error::Store)?;
-    tracker.spawn(identity::upkeep(Arc::clone(&identities), closing.clone()));
+    tracker.spawn(identity::upkeep(
+        Arc::clone(&identities),
+        Arc::clone(&registry),
+        closing.clone(),
+    ));
     let server = TunnelServer::new(&config, &identities, &registry, &metrics, &guard, &life);
     let routes = tunnel::routes(&config, &server, &identities, &registry, &health)?;
     let relay = Arc::new(Relay {
@@ -217,6 +226,7 @@ pub async fn run(
             .max_requests_per_credential
             .map(|most| Admission::new(most, MAX_REQUESTS)),
         guard,
+        recent: Recent::new(),
         request_ids: RequestIds::new(),
         grpc: Grpc::new(routes, server),
         life,
@@ -264,12 +274,13 @@ pub async fn run(
     Ok(())
 }
 
-/// Has what the audit log only counts written in time.
+/// Has what the audit log only counts written in time, and old requests forgotten.
 async fn flush(relay: Arc<Relay>) {
     let flushing = async {
         loop {
             tokio::time::sleep(FLUSH_PAUSE).await;
             relay.guard.flush(false);
+            relay.recent.forget_old();
         }
     };
     relay.life.closing.run_until_cancelled(flushing).await;

@@ -70,7 +70,8 @@ fn is_asked_of_us<B>(request: &Request<B>) -> bool {
         && target.is_none_or(|target| is_ours(target.as_str()))
 }
 
-fn is_ours(host: &str) -> bool {
+/// Whether a host is an address, or a name that means this machine itself: nobody can point either of them elsewhere.
+pub(crate) fn is_ours(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };

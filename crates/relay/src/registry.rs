@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,10 @@ pub(crate) struct Session {
     pub(crate) device: DeviceName,
     pub(crate) id: String,
     pub(crate) build: String,
+    /// Where the agent is, as far as this relay can tell.
+    pub(crate) address: IpAddr,
+    /// `grpc` or `websocket`.
+    pub(crate) transport: &'static str,
     /// Whether the agent keeps a caller to the models that their credential is limited to.
     pub(crate) enforces_models: bool,
     pub(crate) connected_at: SystemTime,
@@ -77,6 +82,8 @@ pub(crate) struct Registration {
     pub(crate) device: DeviceName,
     pub(crate) id: String,
     pub(crate) build: String,
+    pub(crate) address: IpAddr,
+    pub(crate) transport: &'static str,
     pub(crate) enforces_models: bool,
     pub(crate) link: Link,
 }
@@ -115,6 +122,8 @@ impl Registry {
             device,
             id,
             build,
+            address,
+            transport,
             enforces_models,
             link,
         } = registration;
@@ -124,6 +133,8 @@ impl Registry {
             device,
             id,
             build,
+            address,
+            transport,
             enforces_models,
             connected_at: SystemTime::now(),
             link,
@@ -230,6 +241,16 @@ impl Registry {
         }
     }
 
+    /// Ends what this device of the user has here; it may come back. Answers how many sessions that were.
+    pub(crate) fn disconnect(&self, user: &UserId, device: &DeviceName) -> usize {
+        let mut own = self.sessions_of(user);
+        own.retain(|session| session.device == *device && session.link.close_reason().is_none());
+        for session in &own {
+            session.link.close(CloseReason::Disconnected);
+        }
+        own.len()
+    }
+
     /// Every session, for shutdown.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.lock().values().flatten().cloned().collect()
@@ -310,6 +331,8 @@ mod tests {
             device: DeviceName::parse("desk").unwrap(),
             id: id.to_owned(),
             build: String::new(),
+            address: crate::limits::address::UNKNOWN,
+            transport: "grpc",
             enforces_models: true,
             link: link.clone(),
         }

@@ -9,12 +9,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use c2l_auth::{Grant, Kind, LEEWAY, UserId};
+use c2l_auth::{DeviceName, Grant, Kind, LEEWAY, UserId};
 use c2l_proto::relay::{
     Device, ListDevicesRequest, ListDevicesResponse, WatchDevicesRequest, WatchDevicesResponse,
     WhoAmIRequest, WhoAmIResponse, status_service_server::StatusService,
 };
+use c2l_store::KnownDevice;
 use futures_core::Stream;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
@@ -133,6 +135,52 @@ pub(crate) fn devices(registry: &Registry, user: &UserId) -> Vec<Device> {
             is_draining: is_draining(session),
         })
         .collect()
+}
+
+/// The same with all that REST tells, and the devices that were here. Where an agent is, not every credential may know: a
+/// key lies in places that its owner's address does not.
+pub(crate) fn describe_devices(
+    registry: Option<&Registry>,
+    user: &UserId,
+    known: &[KnownDevice],
+    shows_addresses: bool,
+) -> Value {
+    let sessions = registry.map(|registry| registry.sessions_of(user));
+    let sessions = sessions.unwrap_or_default();
+    let label_of = |name: &DeviceName| {
+        let known = known.iter().find(|known| known.device == *name);
+        known.and_then(|known| known.label.as_deref())
+    };
+    let connected: Vec<_> = sessions
+        .iter()
+        .map(|session| {
+            json!({
+                "name": session.device.as_str(),
+                "label": label_of(&session.device),
+                "session_id": session.id,
+                "connected_unix_seconds": unix_seconds(session.connected_at),
+                "build": session.build,
+                "transport": session.transport,
+                "address": shows_addresses.then(|| session.address.to_string()),
+                "active_streams": session.link.active_streams(),
+                "total_streams": session.link.total_streams(),
+                "is_draining": is_draining(session),
+            })
+        })
+        .collect();
+    let is_away = |known: &&KnownDevice| !sessions.iter().any(|own| own.device == known.device);
+    let offline: Vec<_> = known
+        .iter()
+        .filter(is_away)
+        .map(|known| {
+            json!({
+                "name": known.device.as_str(),
+                "label": known.label,
+                "last_seen_unix_seconds": unix_seconds(known.seen_at),
+            })
+        })
+        .collect();
+    json!({ "devices": connected, "offline": offline })
 }
 
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use c2l_auth::{Attempt, Family, KeyId, KeyRecord};
+use c2l_auth::{Attempt, DeviceName, Family, KeyId, KeyRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{
-    DATABASE_FILE_NAME, NotBefore, Pending, RevokedToken, Snapshot, Storage, StoreError, families,
-    file, keys, revocations, schema, thread::Worker,
+    DATABASE_FILE_NAME, KnownDevice, NotBefore, Pending, RevokedToken, Snapshot, Storage,
+    StoreError, devices, families, file, keys, revocations, schema, thread::Worker,
 };
 
 /// How long one who writes is waited for.
@@ -172,6 +172,31 @@ impl Storage for Database {
     fn revoke_family(&self, id: KeyId, at: SystemTime) -> Pending<'_, ()> {
         self.worker
             .run(move |connection| families::revoke(connection, &id, at))
+    }
+
+    fn devices_of(&self, issuer: Arc<str>, subject: Arc<str>) -> Pending<'_, Vec<KnownDevice>> {
+        self.worker
+            .run(move |connection| devices::of_user(connection, &issuer, &subject))
+    }
+
+    fn note_seen(&self, seen: Vec<KnownDevice>) -> Pending<'_, ()> {
+        self.worker
+            .run(move |connection| devices::note_seen(connection, &seen))
+    }
+
+    fn label_device(&self, device: KnownDevice) -> Pending<'_, ()> {
+        self.worker
+            .run(move |connection| devices::label(connection, &device))
+    }
+
+    fn forget_device(
+        &self,
+        issuer: Arc<str>,
+        subject: Arc<str>,
+        device: DeviceName,
+    ) -> Pending<'_, ()> {
+        self.worker
+            .run(move |connection| devices::forget(connection, &issuer, &subject, &device))
     }
 
     fn purge(&self, now: SystemTime) -> Pending<'_, ()> {

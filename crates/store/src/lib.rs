@@ -7,9 +7,10 @@
 //! 1. [`Storage`] is what a relay asks for; [`Database`] answers, from SQLite.
 //! 2. `thread` is where all that blocks happens: one thread, one bounded queue.
 //! 3. `schema` makes the tables and brings older ones up to date; `file` opens them for their owner alone.
-//! 4. `keys`, `revocations` and `families` are the questions themselves, `rows` what a row is in our types.
+//! 4. `keys`, `revocations`, `families` and `devices` are the questions themselves, `rows` what a row is in our types.
 
 mod database;
+mod devices;
 mod error;
 mod families;
 mod file;
@@ -26,4 +27,4 @@ mod tests;
 pub use database::Database;
 pub use error::StoreError;
 pub use file::DATABASE_FILE_NAME;
-pub use storage::{NotBefore, Pending, RevokedToken, Snapshot, Storage, StoredKey};
+pub use storage::{KnownDevice, NotBefore, Pending, RevokedToken, Snapshot, Storage, StoredKey};

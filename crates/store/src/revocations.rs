@@ -92,6 +92,10 @@ pub(crate) fn purge(connection: &mut Connection, now: SystemTime) -> Result<(), 
         .checked_sub(MAX_LIFETIME + Duration::from_secs(24 * 60 * 60))
         .map_or(0, milliseconds);
     transaction.execute("DELETE FROM not_before WHERE time < ?1", [oldest])?;
+    transaction.execute(
+        "DELETE FROM devices WHERE label IS NULL AND seen_at < ?1",
+        [long_ago],
+    )?;
     for table in ["keys", "families"] {
         let sql = format!(
             "DELETE FROM {table} WHERE min(ifnull(revoked_at, expires_at), ifnull(expires_at, revoked_at)) < ?1"

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use c2l_auth::{Attempt, DeviceName, Family, KeyId, KeyMac, KeyRecord, Scopes};
 use rusqlite::Row;
 
-use crate::{NotBefore, RevokedToken, StoreError, StoredKey};
+use crate::{KnownDevice, NotBefore, RevokedToken, StoreError, StoredKey};
 
 /// Between two patterns of models: no pattern has control characters.
 pub(crate) const BETWEEN_MODELS: &str = "\n";
@@ -70,6 +70,16 @@ pub(crate) fn family(row: &Row<'_>) -> Result<Family, StoreError> {
         used_at: time(row, "used_at")?,
         expires_at: time(row, "expires_at")?,
         revoked_at: optional_time(row, "revoked_at")?,
+    })
+}
+
+pub(crate) fn known_device(row: &Row<'_>) -> Result<KnownDevice, StoreError> {
+    Ok(KnownDevice {
+        issuer: row.get("issuer")?,
+        subject: row.get("subject")?,
+        device: device(row)?.ok_or(StoreError::Row("device"))?,
+        label: row.get("label")?,
+        seen_at: time(row, "seen_at")?,
     })
 }
 

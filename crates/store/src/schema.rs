@@ -61,6 +61,16 @@ const STEPS: &[&str] = &["
         revoked_at INTEGER
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX families_of_user ON families (issuer, subject, device);
+", "
+    -- Machines that were connected, and what their users call them.
+    CREATE TABLE devices (
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        device TEXT NOT NULL,
+        label TEXT,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (issuer, subject, device)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the tables to the present version.

@@ -64,6 +64,24 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Revokes one device login.
     fn revoke_family(&self, id: KeyId, at: SystemTime) -> Pending<'_, ()>;
 
+    /// The machines of this user that were connected, by name.
+    fn devices_of(&self, issuer: Arc<str>, subject: Arc<str>) -> Pending<'_, Vec<KnownDevice>>;
+
+    /// Notes when machines were last connected, in one write. Their labels stay. Of one user the last 256 are kept, those with
+    /// a label first.
+    fn note_seen(&self, seen: Vec<KnownDevice>) -> Pending<'_, ()>;
+
+    /// Sets or takes away what a user calls a machine; one that was not known is from now on.
+    fn label_device(&self, device: KnownDevice) -> Pending<'_, ()>;
+
+    /// Forgets a machine, and what it was called.
+    fn forget_device(
+        &self,
+        issuer: Arc<str>,
+        subject: Arc<str>,
+        device: DeviceName,
+    ) -> Pending<'_, ()>;
+
     /// Forgets what cannot matter any more at `now`: revocations of what has run out, and keys and logins that ended
     /// long ago.
     fn purge(&self, now: SystemTime) -> Pending<'_, ()>;
@@ -100,6 +118,21 @@ pub struct RevokedToken {
     pub token_id: Arc<str>,
     /// When the token runs out by itself, and the revocation can be forgotten.
     pub until: SystemTime,
+}
+
+/// A machine that was connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// Whose it is: the issuer.
+    pub issuer: Arc<str>,
+    /// Whose it is: the name.
+    pub subject: Arc<str>,
+    /// What it is called by itself.
+    pub device: DeviceName,
+    /// What its user calls it.
+    pub label: Option<String>,
+    /// When it was last connected, to about a minute.
+    pub seen_at: SystemTime,
 }
 
 /// Tokens and logins of this user, or of one device of theirs, count only if issued at this time or later.

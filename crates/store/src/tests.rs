@@ -337,7 +337,7 @@ fn what_is_no_database_of_ours_is_said_and_left_alone() {
             error,
             StoreError::TooNew {
                 found: 99,
-                known: 1
+                known: 2
             }
         ),
         "{error}"
@@ -345,6 +345,77 @@ fn what_is_no_database_of_ours_is_said_and_left_alone() {
     let mut foreign = whole;
     foreign[68..72].fill(0); // `application_id`
     assert!(matches!(refused(&foreign), StoreError::Row(_)));
+}
+
+fn known(subject: &str, device: &str, label: Option<&str>, seconds: u64) -> KnownDevice {
+    KnownDevice {
+        issuer: "c2l".into(),
+        subject: subject.into(),
+        device: DeviceName::parse(device).unwrap(),
+        label: label.map(str::to_owned),
+        seen_at: at(seconds),
+    }
+}
+
+async fn devices_of(database: &Database, subject: &str) -> Vec<KnownDevice> {
+    let found = database.devices_of("c2l".into(), subject.into()).await;
+    found.unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_keeps_its_label_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(folder.path());
+    let seen = vec![known("ada", "desk", None, 5), known("bob", "desk", None, 7)];
+    database.note_seen(seen).await.unwrap();
+    let labelled = known("ada", "desk", Some("upstairs"), 3);
+    database.label_device(labelled).await.unwrap();
+    let later = vec![known("ada", "desk", Some("of no account"), 9)];
+    database.note_seen(later).await.unwrap();
+    drop(database);
+    let database = open(folder.path());
+    let wanted = [known("ada", "desk", Some("upstairs"), 9)];
+    assert_eq!(devices_of(&database, "ada").await, wanted);
+    assert_eq!(
+        devices_of(&database, "bob").await,
+        [known("bob", "desk", None, 7)]
+    );
+    let unlabelled = known("ada", "desk", None, 9);
+    database.label_device(unlabelled.clone()).await.unwrap();
+    assert_eq!(devices_of(&database, "ada").await, [unlabelled]);
+    let desk = DeviceName::parse("desk").unwrap();
+    let forgotten = database.forget_device("c2l".into(), "ada".into(), desk);
+    forgotten.await.unwrap();
+    assert_eq!(devices_of(&database, "ada").await, []);
+    assert_eq!(devices_of(&database, "bob").await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_one_user_the_last_machines_are_kept_and_those_with_a_label_first() {
+    let database = Database::in_memory().unwrap();
+    database
+        .label_device(known("ada", "oldest", Some("x"), 0))
+        .await
+        .unwrap();
+    let many = (1..=300).map(|number| known("ada", &format!("m{number}"), None, number));
+    database.note_seen(many.collect()).await.unwrap();
+    let kept = devices_of(&database, "ada").await;
+    assert_eq!(kept.len(), 256);
+    let has = |name: &str| kept.iter().any(|device| device.device.as_str() == name);
+    assert!(has("oldest") && has("m300") && has("m46") && !has("m45"));
+}
+
+#[tokio::test]
+async fn a_machine_without_a_label_is_forgotten_when_it_was_long_away() {
+    let database = Database::in_memory().unwrap();
+    let seen = vec![known("ada", "old", None, 0), known("ada", "new", None, 60)];
+    database.note_seen(seen).await.unwrap();
+    let named = known("ada", "named", Some("x"), 0);
+    database.label_device(named).await.unwrap();
+    database.purge(at(30) + 90 * DAY).await.unwrap();
+    let kept = devices_of(&database, "ada").await;
+    let names: Vec<_> = kept.iter().map(|device| device.device.as_str()).collect();
+    assert_eq!(names, ["named", "new"]);
 }
 
 #[cfg(unix)]

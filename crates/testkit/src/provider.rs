@@ -3,6 +3,7 @@
 //! Invariant: it counts what is fetched from it, so that a test can say how often, and does nothing by itself.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use aws_lc_rs::{
-    hmac,
+    digest, hmac,
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -21,9 +22,9 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use c2l_auth::{Algorithm, Issuer};
-use c2l_relay::{Provider, ProviderUrl, Source};
+use c2l_relay::{Provider, ProviderUrl, SignInClient, Source};
 use http::{Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -68,7 +69,22 @@ struct State {
     keys: Vec<Value>,
     mood: Mood,
     fetches: u64,
+    /// Codes that were given out, and what each brings.
+    codes: HashMap<String, Code>,
+    /// Forms that were sent to the token endpoint.
+    exchanges: u64,
 }
+
+/// What a code was given out for.
+#[derive(Clone, Debug)]
+struct Code {
+    redirect_to: String,
+    challenge: String,
+    id_token: String,
+}
+
+/// What the relay is called here.
+pub const CLIENT: &str = "c2l-page";
 
 impl TestProvider {
     /// One that publishes these keys, in clear text.
@@ -91,6 +107,8 @@ impl TestProvider {
             keys: keys.iter().map(|key| key.jwk.clone()).collect(),
             mood: Mood::Serves,
             fetches: 0,
+            codes: HashMap::new(),
+            exchanges: 0,
         };
         let mut provider = Self {
             address,
@@ -180,6 +198,66 @@ impl TestProvider {
         Provider::new(self.issuer(), Source::Discovery(url), tls)
     }
 
+    /// The same, where people sign in as well.
+    #[must_use]
+    pub fn as_sign_in(&self) -> Provider {
+        Provider {
+            sign_in: Some(SignInClient::new(CLIENT)),
+            ..self.as_provider()
+        }
+    }
+
+    /// What a person does here whom a relay has sent to this address: signs in as `user`. Answers with the query that their
+    /// browser brings back. The ID token says what `change` makes of it.
+    ///
+    /// # Panics
+    /// When the address is not one to sign in at.
+    pub fn sign_in(
+        &self,
+        address: &str,
+        key: &ProviderKey,
+        user: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> String {
+        let at = format!("{}/authorize?", self.issuer());
+        let query = address.strip_prefix(&at).expect("this provider's address");
+        let asked: HashMap<String, String> = fields_of(query);
+        let text = |name: &str| {
+            asked
+                .get(name)
+                .unwrap_or_else(|| panic!("no {name}"))
+                .clone()
+        };
+        assert_eq!(
+            (
+                text("response_type"),
+                text("client_id"),
+                text("code_challenge_method")
+            ),
+            ("code".to_owned(), CLIENT.to_owned(), "S256".to_owned())
+        );
+        assert!(text("scope").split(' ').any(|scope| scope == "openid"));
+        let mut claims = self.claims(user);
+        claims["aud"] = CLIENT.into();
+        claims["nonce"] = text("nonce").into();
+        change(&mut claims);
+        let code = Code {
+            redirect_to: text("redirect_uri"),
+            challenge: text("code_challenge"),
+            id_token: key.sign(&claims),
+        };
+        let mut state = self.state();
+        let name = format!("code-{}", state.codes.len());
+        state.codes.insert(name.clone(), code);
+        format!("code={name}&state={}", text("state"))
+    }
+
+    /// How often somebody wanted to exchange a code.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.state().exchanges
+    }
+
     /// Claims that are accepted as they are.
     #[must_use]
     pub fn claims(&self, user: &str) -> Value {
@@ -229,9 +307,12 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mute
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let answer = answer(&state, request.uri().path());
+        let state = Arc::clone(&state);
         async move {
-            match answer {
+            let path = request.uri().path().to_owned();
+            let body = request.into_body().collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            match answer(&state, &path, &body) {
                 Some(answer) => Ok::<_, Infallible>(answer),
                 None => std::future::pending().await,
             }
@@ -246,7 +327,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<Sta
 }
 
 /// `None` for no answer at all.
-fn answer(state: &Mutex<State>, path: &str) -> Option<Response<Full<Bytes>>> {
+fn answer(state: &Mutex<State>, path: &str, body: &[u8]) -> Option<Response<Full<Bytes>>> {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let is_keys = path == "/jwks";
     state.fetches += u64::from(is_keys);
@@ -264,8 +345,21 @@ fn answer(state: &Mutex<State>, path: &str) -> Option<Response<Full<Bytes>>> {
         (Mood::Says(text), "/jwks") => text.clone(),
         (Mood::Serves, "/jwks") => json!({ "keys": state.keys }).to_string(),
         (Mood::Serves | Mood::Says(_), "/.well-known/openid-configuration") => {
-            let keys = format!("{}/jwks", state.issuer);
-            json!({ "issuer": state.issuer, "jwks_uri": keys }).to_string()
+            let at = |path: &str| format!("{}{path}", state.issuer);
+            json!({
+                "issuer": state.issuer,
+                "jwks_uri": at("/jwks"),
+                "authorization_endpoint": at("/authorize"),
+                "token_endpoint": at("/token"),
+            })
+            .to_string()
+        }
+        (Mood::Serves | Mood::Says(_), "/token") => {
+            let exchanged = state.exchange(&String::from_utf8_lossy(body));
+            exchanged.unwrap_or_else(|| {
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                json!({ "error": "invalid_grant" }).to_string()
+            })
         }
         (Mood::Serves | Mood::Says(_), _) => {
             *response.status_mut() = StatusCode::NOT_FOUND;
@@ -274,6 +368,46 @@ fn answer(state: &Mutex<State>, path: &str) -> Option<Response<Full<Bytes>>> {
     };
     *response.body_mut() = Full::new(Bytes::from(body));
     Some(response)
+}
+
+impl State {
+    /// What a code brings: once, to who was sent for it, at the place that it was for.
+    fn exchange(&mut self, form: &str) -> Option<String> {
+        self.exchanges += 1;
+        let asked = fields_of(form);
+        let code = self.codes.remove(asked.get("code")?)?;
+        let hash = digest::digest(&digest::SHA256, asked.get("code_verifier")?.as_bytes());
+        let is_right = asked.get("grant_type")? == "authorization_code"
+            && asked.get("client_id")? == CLIENT
+            && *asked.get("redirect_uri")? == code.redirect_to
+            && URL_SAFE_NO_PAD.encode(hash) == code.challenge;
+        let answer =
+            json!({ "token_type": "Bearer", "access_token": "x", "id_token": code.id_token });
+        is_right.then(|| answer.to_string())
+    }
+}
+
+/// The fields of a form or query, of which none comes twice.
+fn fields_of(text: &str) -> HashMap<String, String> {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    let fields = pairs.map(|(name, value)| (name.to_owned(), decoded(value)));
+    fields.collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => digit()
+                .zip(digit())
+                .and_then(|(high, low)| u8::try_from(high * 16 + low).ok())
+                .expect("a byte"),
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).expect("text")
 }
 
 /// Claims of this issuer, for [`AUDIENCE`], good for ten minutes.

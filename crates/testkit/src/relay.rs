@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use c2l_auth::{SigningKey, Verifier};
-use c2l_relay::{Config, Listeners, RateLimits};
+use c2l_relay::{Config, Listeners, RateLimits, WebConfig};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -80,6 +80,7 @@ impl TestRelay {
         let verifier = Verifier::new(vec![key.issuer()]).expect("a valid issuer");
         let mut config = Config::new(Arc::new(verifier));
         config.has_panic_hook = true;
+        config.web = Some(WebConfig::new(Arc::clone(&key)));
         config.rates = RateLimits::off(); // all that a test does comes from one address; tests of limits set their own
         if is_tls {
             let names = ["127.0.0.1", "localhost"];

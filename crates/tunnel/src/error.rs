@@ -266,6 +266,9 @@ pub enum CloseReason {
     /// The token was revoked, or the device removed.
     #[error("the token was revoked, or this device was removed")]
     Revoked,
+    /// The machine's user ended it. The agent dials again.
+    #[error("disconnected by its user")]
+    Disconnected,
     /// The grace after a go-away is over, or nothing was left to do.
     #[error("drained")]
     Drained,

@@ -394,6 +394,11 @@ pub(crate) fn fault_of_close(reason: &CloseReason, was_sent: bool) -> Fault {
             Origin::Agent,
             "the agent's token was revoked",
         ),
+        CloseReason::Disconnected => Fault::new(
+            Kind::AgentLost,
+            Origin::Agent,
+            "the connection to the agent was ended by its user",
+        ),
         CloseReason::Drained => Fault::new(
             Kind::Draining,
             Origin::Relay,

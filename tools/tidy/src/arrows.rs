@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("c2l-store", &["c2l-auth"]),
     ("c2l-bridge", &[]),
     ("c2l-models", &[]),
+    ("c2l-web", &[]),
     (
         "c2l-relay",
         &[
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "c2l-proto",
             "c2l-store",
             "c2l-tunnel",
+            "c2l-web",
         ],
     ),
     (

@@ -8,7 +8,7 @@ use std::{
 use crate::{assert_none, code::code_only, root};
 
 /// Where our own files lie; what is generated or built lies elsewhere.
-const FOLDERS: &[&str] = &["crates", "tests", "tools", "proto", "docs", ".ci"];
+const FOLDERS: &[&str] = &["crates", "tests", "tools", "proto", "docs", "web", ".ci"];
 
 /// A sleep on or below a line with this mark is the subject of a test, not its way to wait.
 const SLEEP_MARK: &str = "// paced: ";
@@ -23,6 +23,17 @@ impl Source {
         self.path
             .extension()
             .is_some_and(|extension| extension == "rs")
+    }
+
+    /// Of the web page: TypeScript, and the scripts that build it; not what is generated.
+    fn is_script(&self) -> bool {
+        let name = self.path.to_string_lossy();
+        let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        self.path.starts_with("web") && ends(&[".ts", ".tsx", ".mjs"]) && !ends(&[".d.ts"])
+    }
+
+    fn is_script_test(&self) -> bool {
+        self.is_script() && self.path.to_string_lossy().contains(".test.ts")
     }
 
     /// `path:line` of every line of code in which `is_bad` finds something.
@@ -64,7 +75,7 @@ pub(crate) fn collect(folder: &Path, is_deep: bool, files: &mut Vec<PathBuf>) {
             .unwrap_or_default();
         if entry.is_file() {
             files.push(entry);
-        } else if is_deep && !["target", "node_modules", "__pycache__"].contains(&name) {
+        } else if is_deep && !["target", "node_modules", "__pycache__", "dist"].contains(&name) {
             collect(&entry, true, files);
         }
     }
@@ -100,6 +111,28 @@ fn every_file_says_what_it_is_for() {
         &silent,
         "a file opens with `//!`: what it is for, its one invariant, where to read next:",
     );
+    let silent = sources()
+        .into_iter()
+        .filter(|source| source.is_script() && !source.is_script_test());
+    let silent: Vec<_> = silent
+        .filter(|source| !source.text.starts_with("// "))
+        .map(|source| source.path.display().to_string())
+        .collect();
+    assert_none(
+        &silent,
+        "a file of the page opens with `//`: what it is for, its one invariant:",
+    );
+}
+
+#[test]
+fn tests_of_the_page_wait_for_nothing_real() {
+    let waits = |line: &str| line.contains("setTimeout(") || line.contains("waitForTimeout(");
+    let found: Vec<_> = sources()
+        .iter()
+        .filter(|source| source.is_script_test())
+        .flat_map(|source| source.lines_where(waits))
+        .collect();
+    assert_none(&found, "time is faked, or a condition is waited for:");
 }
 
 #[test]

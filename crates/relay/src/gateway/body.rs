@@ -41,6 +41,11 @@ impl GatewayBody {
         }))
     }
 
+    /// A body of these bytes, which are part of the program.
+    pub(crate) fn fixed(bytes: &'static [u8]) -> Self {
+        Self::Whole(Some(Bytes::from_static(bytes)))
+    }
+
     /// No body.
     pub(crate) fn empty() -> Self {
         Self::Whole(None)

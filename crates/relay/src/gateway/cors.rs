@@ -27,6 +27,14 @@ impl Grant {
         }
     }
 
+    /// Nothing, whatever is configured.
+    pub(crate) fn none() -> Self {
+        Self {
+            has_origin: false,
+            allowed: None,
+        }
+    }
+
     /// Says on any answer what the origin may read of it.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         if self.has_origin {

@@ -156,7 +156,7 @@ impl Exchange {
                         if total > self.max_body_bytes {
                             return Poll::Ready(Err(self.give_up(too_large(self.max_body_bytes))));
                         }
-                        self.record.bytes_toward_upstream = total;
+                        self.record.moved_toward_upstream(total);
                         self.permit.moved(data.len());
                         *rest = data;
                     }
@@ -310,7 +310,7 @@ impl Body for AnswerBody {
         }
         match std::task::ready!(this.poll_stream(cx)) {
             Ok(Some(piece)) => {
-                this.exchange.record.bytes_toward_caller += piece.len() as u64;
+                this.exchange.record.moved_toward_caller(piece.len());
                 this.exchange.permit.moved(piece.len());
                 this.tear.passed(&piece);
                 if this.declared_bytes == Some(this.exchange.record.bytes_toward_caller) {

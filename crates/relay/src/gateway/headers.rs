@@ -17,6 +17,8 @@ pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 pub(crate) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
 /// The field that names a device, and says on each answer which one gave it.
 pub(crate) const X_C2L_DEVICE: HeaderName = HeaderName::from_static("x-c2l-device");
 /// The field with the id of the exchange.
@@ -139,10 +141,43 @@ pub(crate) fn toward_upstream(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
+/// How types end that are JSON as well (RFC 6839 §3.1).
+const JSON_SUFFIX: &str = "+json";
+
+/// Whether an answer is of a type that these APIs answer with. None of them is one that a browser runs or shows as a page;
+/// any other becomes bytes, which it stores at most (WEB-05).
+fn is_expected_type(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return !headers.contains_key(header::CONTENT_TYPE);
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next();
+    let (top, sub) = essence
+        .unwrap_or_default()
+        .trim()
+        .split_once('/')
+        .unwrap_or_default();
+    let is_of = |tops: &[&str]| tops.iter().any(|word| top.eq_ignore_ascii_case(word));
+    let is_one = |subs: &[&str]| subs.iter().any(|word| sub.eq_ignore_ascii_case(word));
+    let suffix = sub
+        .len()
+        .checked_sub(JSON_SUFFIX.len())
+        .and_then(|at| sub.get(at..));
+    (is_of(&["application"])
+        && (is_one(&["json", "x-ndjson", "ndjson", "jsonl", "octet-stream"])
+            || suffix.is_some_and(|end| end.eq_ignore_ascii_case(JSON_SUFFIX))))
+        || (is_of(&["text"]) && is_one(&["plain", "event-stream"]))
+        || (is_of(&["image"]) && is_one(&["png", "jpeg", "webp", "gif"]))
+        || is_of(&["audio", "video"])
+}
+
 /// The fields toward the caller, with what the relay says of itself.
 pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> HeaderMap {
     remove(&mut headers, stays_at_the_agent);
     headers.reserve(ADDED); // once, instead of on the way
+    if !is_expected_type(&headers) {
+        headers.insert(header::CONTENT_TYPE, OCTETS);
+    }
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
@@ -375,6 +410,48 @@ mod tests {
             back["content-security-policy"],
             "sandbox; default-src 'none'"
         );
+    }
+
+    #[test]
+    fn web_05_only_expected_types_pass() {
+        let device = DeviceName::parse("laptop").expect("a name");
+        let shown = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            let back = toward_caller(headers, &device);
+            let all = back.get_all(header::CONTENT_TYPE).iter();
+            all.map(|value| value.to_str().expect("text").to_owned())
+                .collect::<Vec<_>>()
+        };
+        for kept in [
+            "application/json; charset=utf-8",
+            "application/x-ndjson",
+            "text/event-stream",
+            "Text/Plain",
+            "application/problem+json",
+            "audio/mpeg",
+            "image/png",
+        ] {
+            assert_eq!(shown(&[kept]), [kept]);
+        }
+        assert!(shown(&[]).is_empty());
+        for other in [
+            &["text/html"][..],
+            &["TEXT/HTML; charset=utf-8"],
+            &["image/svg+xml"],
+            &["application/xhtml+xml"],
+            &["text/xml"],
+            &["text/javascript"],
+            &["application/pdf"],
+            &["multipart/x-mixed-replace"],
+            &[""],
+            &["nonsense"],
+            &["application/json", "text/html"],
+        ] {
+            assert_eq!(shown(other), ["application/octet-stream"], "{other:?}");
+        }
     }
 
     #[test]

@@ -141,6 +141,7 @@ impl Entrance {
             address: peer,
             client: None,
             is_certified: false,
+            tls: None,
             pulse: Pulse::default(),
             refused_until,
         };
@@ -206,6 +207,9 @@ async fn serve(
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             peer.is_certified = shown.is_some_and(|chain| !chain.is_empty());
+            peer.tls = Some(TlsPeer {
+                server_name: stream.get_ref().1.server_name().map(Arc::from),
+            });
             serve_http(relay, stream, peer, place).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %address, %error, "tls handshake failed"),
@@ -399,10 +403,29 @@ pub(crate) struct Peer {
     pub(crate) client: Option<IpAddr>,
     /// True when a certificate was shown that the TLS settings accept.
     pub(crate) is_certified: bool,
+    /// That the connection is in TLS, and what was asked for there.
+    pub(crate) tls: Option<TlsPeer>,
     /// When bytes last came, below TLS and the bridge.
     pub(crate) pulse: Pulse,
     /// Its address has opened too many connections: until then every request is refused.
     pub(crate) refused_until: Option<Instant>,
+}
+
+impl Peer {
+    /// How an agent's session reaches this relay.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self.client {
+            Some(_) => "websocket",
+            None => "grpc",
+        }
+    }
+}
+
+/// What a client in TLS has asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsPeer {
+    /// The name for which it took our certificate; none where it came by an address.
+    pub(crate) server_name: Option<Arc<str>>,
 }
 
 /// Reads just enough to tell the protocol.

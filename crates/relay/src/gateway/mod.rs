@@ -12,8 +12,8 @@ pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod idleness;
 pub(crate) mod listener;
-mod proxy;
-mod record;
+pub(crate) mod proxy;
+pub(crate) mod record;
 pub(crate) mod rest;
 pub(crate) mod route;
 mod stall;
@@ -41,10 +41,11 @@ use crate::{
         headers::{ALLOW, NO_REFERRER, NO_STORE, NOSNIFF, X_REQUEST_ID},
         listener::Peer,
         record::Record,
+        rest::By,
         route::{Place, Route},
     },
     limits::{Asker, address},
-    login,
+    login, web,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -125,7 +126,10 @@ async fn dispatch(
     }
     let (head, body) = request.into_parts();
     let version = head.version;
-    let cors = cors::Grant::for_request(&relay.config.cors_origins, &head.headers);
+    let cors = match web::is_below(head.uri.path()) {
+        true => cors::Grant::none(), // no other origin ever reads what a cookie opens
+        false => cors::Grant::for_request(&relay.config.cors_origins, &head.headers),
+    };
     let mut record = Some(Record::new(
         Asker::of(&head.extensions),
         head.method.clone(),
@@ -203,13 +207,51 @@ async fn answer(
         }
         let target = head.uri.path_and_query().ok_or_else(unforwarded_method)?;
         let route = Route::parse(target)?;
-        match route.place {
-            Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
-            Place::Upstream(_) => proxy::forward(relay, route, head, body, record).await,
-            Place::Rest => Box::pin(rest::answer(relay, &route, &head, body, request_id)).await,
-            Place::Login => Box::pin(login::web::page(relay, &route.path, &head, body)).await,
-            Place::Page => rest::page(&head),
+        if let Some(refused) = web::hosts::check(relay, &route.place, &head, request_id) {
+            return Ok(refused);
         }
+        let strict_transport = match route.place {
+            Place::Upstream(_) | Place::Rest => None,
+            Place::Page | Place::File | Place::Web | Place::Login => {
+                web::hosts::strict_transport(relay, &head)
+            }
+        };
+        let answered = match route.place {
+            Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
+            Place::Upstream(_) => {
+                let caller = proxy::caller(relay, &route, &head).await?;
+                proxy::forward(relay, caller, route, head, body, record).await
+            }
+            Place::Rest => {
+                let by = &By::Credential;
+                Box::pin(rest::answer(
+                    relay,
+                    &route.path,
+                    by,
+                    &head,
+                    body,
+                    request_id,
+                ))
+                .await
+            }
+            Place::Login => Box::pin(login::web::page(relay, &route.path, &head, body)).await,
+            // Boxed: signing in takes room that no other request needs.
+            Place::Web => {
+                let path = &route.path;
+                Box::pin(web::answer(relay, path, head, body, record, request_id)).await
+            }
+            Place::Page | Place::File if relay.config.web.is_some() => {
+                web::page::answer(&route, &head)
+            }
+            Place::Page | Place::File => rest::page(&head),
+        };
+        answered.map(|mut response| {
+            if let Some(value) = strict_transport {
+                let headers = response.headers_mut();
+                headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+            }
+            response
+        })
     }
     .await;
     if let (Err(fault), Some(record)) = (&outcome, record.as_mut()) {
@@ -269,6 +311,6 @@ mod tests {
     fn a_request_under_way_takes_little_room() {
         // It is moved into its connection's state, and stays there for as long as the answer takes to begin.
         let bytes = size(serve);
-        assert!(bytes <= 5 * 1024, "{bytes}");
+        assert!(bytes <= 5 * 1024 + 512, "{bytes}");
     }
 }

@@ -24,6 +24,20 @@ use crate::{
     registry::Session,
 };
 
+/// Who asks for what goes to a device.
+///
+/// # Errors
+/// What is wrong with the credential.
+pub(crate) async fn caller(
+    relay: &Relay,
+    route: &Route,
+    head: &request::Parts,
+) -> Result<Arc<Caller>, Fault> {
+    let identities = &relay.identities;
+    let shown = route.credential.as_deref();
+    identities.caller(shown, head, &[TokenKind::Api]).await
+}
+
 /// Carries one exchange from a caller to their agent and back. The record goes with the exchange once it is open, and
 /// comes back when it failed before an answer began.
 ///
@@ -31,21 +45,20 @@ use crate::{
 /// The fault that the caller is told.
 pub(crate) async fn forward(
     relay: &Arc<Relay>,
+    caller: Arc<Caller>,
     route: Route,
     head: request::Parts,
     body: Incoming,
     slot: &mut Option<Record>,
 ) -> Result<Response<GatewayBody>, Fault> {
-    let caller = relay
-        .identities
-        .caller(route.credential.as_deref(), &head, &[TokenKind::Api])
-        .await?;
-    note(slot, |record| record.caller(&caller));
+    note(slot, |record| {
+        record.caller(&caller, &relay.recent, &route.path);
+    });
     caller.require(scope_for(&head.method, &route.path)?)?;
     let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
     let device = bound_device(&caller, device(&route, &head.headers)?)?;
     let session = session_for(relay, &caller.user, device.as_ref()).await?;
-    note(slot, |record| record.device = session.device.to_string());
+    note(slot, |record| record.device(&session.device));
     // The wait for a session may have been long.
     if !relay.identities.still_stands(&caller, None) {
         return Err(unauthenticated(AuthError::Revoked.to_string()));

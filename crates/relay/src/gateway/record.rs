@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use c2l_auth::UserId;
+use c2l_auth::{DeviceName, UserId};
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::{
     identity::Caller,
     limits::Asker,
     metrics::Metrics,
+    recent::{Asked, Entry, Listing, Recent},
 };
 
 /// What is logged when the exchange ends.
@@ -27,8 +28,10 @@ use crate::{
 pub(crate) struct Record {
     pub(crate) request_id: Arc<str>,
     asker: Asker,
+    is_of_stranger: bool,
     caller: Option<(UserId, CredentialName)>,
-    pub(crate) device: String,
+    device: String,
+    listing: Option<Listing>,
     pub(crate) method: http::Method,
     target: Target,
     pub(crate) started: Instant,
@@ -37,6 +40,7 @@ pub(crate) struct Record {
     first_byte: Option<Duration>,
     pub(crate) bytes_toward_upstream: u64,
     pub(crate) bytes_toward_caller: u64,
+    pieces_toward_caller: u64,
     outcome: Option<Result<(), (Kind, Origin)>>,
 }
 
@@ -68,8 +72,10 @@ impl Record {
         Self {
             request_id: Arc::clone(&asker.request_id),
             asker,
+            is_of_stranger: false,
             caller: None,
             device: String::new(),
+            listing: None,
             method,
             target: Target(target),
             started: Instant::now(),
@@ -78,25 +84,68 @@ impl Record {
             first_byte: None,
             bytes_toward_upstream: 0,
             bytes_toward_caller: 0,
+            pieces_toward_caller: 0,
             outcome: None,
         }
     }
 
-    /// It is this caller's.
-    pub(crate) fn caller(&mut self, caller: &Caller) {
+    /// Refused before any credential was looked at. Strangers can cause that at will, so it is not recorded one by one.
+    pub(crate) fn of_stranger(&mut self) {
+        self.is_of_stranger = true;
+    }
+
+    /// It is this caller's, and from now on among their recent requests; `path` is the upstream's.
+    pub(crate) fn caller(&mut self, caller: &Caller, recent: &Arc<Recent>, path: &str) {
         self.caller = Some((caller.user.clone(), caller.credential.clone()));
+        let asked = Asked {
+            request_id: self.request_id.to_string(),
+            method: self.method.clone(),
+            route: route::redact(path),
+            credential: caller.credential.clone(),
+            started: self.started,
+        };
+        self.listing = Some(recent.begin(&caller.user, asked));
+    }
+
+    /// It goes to this device.
+    pub(crate) fn device(&mut self, device: &DeviceName) {
+        self.device = device.to_string();
+        self.list(|entry| entry.reaches(device));
     }
 
     /// The answer has begun.
     pub(crate) fn begin(&mut self, status: StatusCode) {
-        self.first_byte = Some(self.started.elapsed());
+        let after = self.started.elapsed();
+        self.first_byte = Some(after);
         self.status = Some(status);
+        self.list(|entry| entry.begins(status, after));
     }
 
     /// The relay answered by itself, with this status.
     pub(crate) fn end_with(&mut self, status: StatusCode) {
         self.status = Some(status);
+        self.list(|entry| entry.is_answered(status));
         self.complete();
+    }
+
+    /// A piece of the caller's body has come, and with it so many bytes in all.
+    pub(crate) fn moved_toward_upstream(&mut self, total: u64) {
+        self.bytes_toward_upstream = total;
+        self.list(|entry| entry.moved_up(total));
+    }
+
+    /// A piece of the answer leaves.
+    pub(crate) fn moved_toward_caller(&mut self, bytes: usize) {
+        self.bytes_toward_caller += bytes as u64;
+        self.pieces_toward_caller += 1;
+        let (bytes, pieces) = (self.bytes_toward_caller, self.pieces_toward_caller);
+        self.list(|entry| entry.moved_down(bytes, pieces));
+    }
+
+    fn list(&self, write: impl FnOnce(&Entry)) {
+        if let Some(listing) = &self.listing {
+            write(&listing.entry);
+        }
     }
 
     /// The answer is whole; what comes after that changes nothing.
@@ -157,11 +206,21 @@ impl Drop for Record {
                 (kind.as_str(), origin.as_str())
             }
         };
-        if let Err((Kind::Forbidden, origin)) = outcome {
+        if let Err((Kind::Forbidden, origin)) = outcome
+            && !self.is_of_stranger
+        {
             self.audit(origin);
         }
+        if let Some(listing) = self.listing.take() {
+            listing.end(
+                outcome
+                    .err()
+                    .map(|(kind, origin)| (kind.as_str(), origin.as_str())),
+            );
+        }
         // What went well, or wrong at the caller's, is of interest one by one only to who debugs.
-        let is_notable = outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
+        let is_notable =
+            !self.is_of_stranger && outcome.is_err_and(|(_, origin)| origin != Origin::Caller);
         let level = if is_notable {
             Level::INFO
         } else {

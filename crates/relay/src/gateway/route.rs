@@ -24,15 +24,19 @@ pub(crate) struct Route {
     pub(crate) path: String,
 }
 
-/// The three kinds of places.
+/// The kinds of places.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The upstream, with this path and query.
     Upstream(PathAndQuery),
     /// The relay's own REST API, `/relay/v1/…`.
     Rest,
-    /// The relay's own page.
+    /// The relay's own page, `/`.
     Page,
+    /// A file of the page.
+    File,
+    /// What the page calls, `/web/v1/…`.
+    Web,
     /// The page on which devices are let in, `/login`, and its style.
     Login,
 }
@@ -78,6 +82,9 @@ impl Route {
             "" => Place::Page,
             "relay" if !is_prefixed => Place::Rest,
             "login" if !is_prefixed => Place::Login,
+            "web" if !is_prefixed => Place::Web,
+            "assets" if !is_prefixed => Place::File,
+            _ if !is_prefixed && c2l_web::has(&rest) => Place::File,
             _ => return Err(unknown()),
         };
         Ok(Self {

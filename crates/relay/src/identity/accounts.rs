@@ -10,7 +10,7 @@ use std::{
 };
 
 use c2l_auth::{
-    DeviceName, KeyError, KeyId, KeyRecord, KeyRequest, Kind, MAX_LIFETIME, Pepper, Secret, UserId,
+    DeviceName, KeyError, KeyId, KeyRecord, KeyRequest, MAX_LIFETIME, Pepper, Secret, UserId,
 };
 use c2l_store::{Database, NotBefore, RevokedToken, Storage, StoreError, StoredKey};
 use c2l_tunnel::{Fault, Kind as FaultKind, Origin};
@@ -327,6 +327,7 @@ impl Identities {
         let ids: Vec<_> = bound.map(|listed| listed.record.id).collect();
         let keys = ids.len();
         let revoked = self.revoke_keys(ids, whole_milliseconds(now)).await;
+        self.forget_device(user, device).await;
         ended?;
         revoked?;
         Ok(Removed { keys, logins })
@@ -365,9 +366,6 @@ impl Identities {
         user.map_err(|error| invalid(error.to_string()))
     }
 }
-
-/// The kinds whose tokens may manage their user's account.
-pub(crate) const ACCOUNT_KINDS: [Kind; 2] = [Kind::Api, Kind::Web];
 
 pub(super) fn texts(user: &UserId) -> (Arc<str>, Arc<str>) {
     (user.issuer().into(), user.subject().into())

@@ -11,7 +11,9 @@
 //! changes.
 
 mod accounts;
+mod browsers;
 mod caller;
+mod devices;
 mod keys;
 mod logins;
 mod revocations;
@@ -37,8 +39,9 @@ use tokio::sync::watch;
 
 pub use self::accounts::Accounts;
 pub(crate) use self::{
-    accounts::{ACCOUNT_KINDS, Made, TokenName},
+    accounts::{Made, TokenName},
     caller::Caller,
+    devices::no_such_device,
     keys::Listed,
     logins::{Going, MAX_TOKEN_LIFE, NotRefreshed},
     standing::Standing,
@@ -69,6 +72,7 @@ pub(crate) struct Identities {
     /// Wakes whoever has something under way; follows `epoch`.
     changes: watch::Sender<u64>,
     remembered: Mutex<HashMap<Fingerprint, Remembered>>,
+    unwritten: Mutex<devices::Unwritten>,
 }
 
 /// A credential that was good.
@@ -108,6 +112,7 @@ impl Identities {
             epoch: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             remembered: Mutex::default(),
+            unwritten: Mutex::default(),
         }
     }
 
@@ -283,6 +288,11 @@ impl Identities {
     /// Whether what was let in with this credential, for this device's session if it is one, may go on.
     pub(crate) fn still_stands(&self, caller: &Caller, device: Option<&DeviceName>) -> bool {
         self.judge(caller, device).is_ok()
+    }
+
+    /// Who else vouches for users.
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.providers
     }
 
     fn epoch(&self) -> u64 {

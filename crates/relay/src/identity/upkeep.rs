@@ -12,16 +12,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Identities;
+use crate::registry::Registry;
 
 /// How often it is asked whether somebody else has written: the command line, without a socket to this relay.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the last uses of keys are written.
+/// How often the last uses of keys, and when machines were last here, are written.
 const USE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often what cannot matter any more is forgotten.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until `closing`; then writes what is left. Dropping the future leaves the last uses unwritten.
-pub(crate) async fn upkeep(identities: Arc<Identities>, closing: CancellationToken) {
+pub(crate) async fn upkeep(
+    identities: Arc<Identities>,
+    registry: Arc<Registry>,
+    closing: CancellationToken,
+) {
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut used_at, mut purged_at) = (Instant::now(), Instant::now());
@@ -32,6 +37,7 @@ pub(crate) async fn upkeep(identities: Arc<Identities>, closing: CancellationTok
         if used_at.elapsed() >= USE_INTERVAL {
             used_at = Instant::now();
             note(identities.write_uses().await);
+            note(identities.write_seen(&registry).await);
         }
         if purged_at.elapsed() >= PURGE_INTERVAL {
             purged_at = Instant::now();
@@ -39,6 +45,7 @@ pub(crate) async fn upkeep(identities: Arc<Identities>, closing: CancellationTok
         }
     }
     note(identities.write_uses().await);
+    note(identities.write_seen(&registry).await);
 }
 
 fn note(outcome: Result<(), StoreError>) {

@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderMap, HeaderName, header};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Hops that are looked at, from the nearest on. More than there are proxies in front of anything.
 const MAX_HOPS: usize = 32;
 
@@ -122,7 +123,7 @@ pub(crate) fn client(
         let text = std::str::from_utf8(hop).unwrap_or_default();
         let text = match written_by {
             ForwardedBy::XForwardedFor => Some(text),
-            ForwardedBy::Forwarded => named_for(text),
+            ForwardedBy::Forwarded => named("for", text),
         };
         let Some(address) = text.and_then(node) else {
             return nearest;
@@ -135,6 +136,31 @@ pub(crate) fn client(
     nearest
 }
 
+/// Whether a trusted proxy says that the request came to it in TLS: all of them, where several say it.
+pub(crate) fn is_tls_before(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    trusted: &[Network],
+    written_by: ForwardedBy,
+) -> bool {
+    let peer = peer.to_canonical();
+    if !trusted.iter().any(|network| network.contains(peer)) {
+        return false;
+    }
+    let (name, key) = match written_by {
+        ForwardedBy::XForwardedFor => (&X_FORWARDED_PROTO, None),
+        ForwardedBy::Forwarded => (&header::FORWARDED, Some("proto")),
+    };
+    let lines = headers.get_all(name).iter();
+    let mut hops = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_https = |hop: &[u8]| {
+        let text = std::str::from_utf8(hop).unwrap_or_default();
+        let text = key.map_or(Some(text), |key| named(key, text));
+        text.is_some_and(|text| text.trim().eq_ignore_ascii_case("https"))
+    };
+    hops.next().is_some_and(is_https) && hops.all(is_https)
+}
+
 /// Whether somebody near writes what only proxies write.
 pub(crate) fn looks_like_proxy(peer: IpAddr, headers: &HeaderMap) -> bool {
     let is_near = match peer.to_canonical() {
@@ -144,13 +170,13 @@ pub(crate) fn looks_like_proxy(peer: IpAddr, headers: &HeaderMap) -> bool {
     is_near && (headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(header::FORWARDED))
 }
 
-/// The `for` of one element of `Forwarded`. A quoted comma or semicolon has no place in an address, so what has one
+/// The value of this name in one element of `Forwarded`. A quoted comma or semicolon has no place in an address, so what has one
 /// falls apart into pieces that are none.
-fn named_for(element: &str) -> Option<&str> {
+fn named<'a>(wanted: &str, element: &'a str) -> Option<&'a str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        let is_for = name.trim().eq_ignore_ascii_case("for");
-        is_for.then(|| value.trim().trim_matches('"'))
+        let is_wanted = name.trim().eq_ignore_ascii_case(wanted);
+        is_wanted.then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -176,6 +202,47 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn web_04_only_a_trusted_proxy_says_that_it_was_in_tls() {
+        let trusted = ["10.0.0.0/8".parse().expect("a network")];
+        let says = |peer: &str, name: &'static str, values: &[&'static str], by| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            is_tls_before(ip(peer), &headers, &trusted, by)
+        };
+        let plain = |peer, values| {
+            says(
+                peer,
+                "x-forwarded-proto",
+                values,
+                ForwardedBy::XForwardedFor,
+            )
+        };
+        assert!(plain("10.1.2.3", &["https"]) && plain("::ffff:10.1.2.3", &["HTTPS, https"]));
+        for values in [
+            &[][..],
+            &["http"],
+            &["https, http"],
+            &["https", "http"],
+            &["", "https"],
+        ] {
+            assert!(!plain("10.1.2.3", values), "{values:?}");
+        }
+        assert!(!plain("192.0.2.7", &["https"]), "a stranger");
+        let standard = |value| says("10.1.2.3", "forwarded", &[value], ForwardedBy::Forwarded);
+        assert!(standard("for=192.0.2.7;proto=https") && standard("Proto=\"https\";for=x"));
+        assert!(!standard("for=192.0.2.7") && !standard("proto=https, for=x;proto=http"));
+        let other = says(
+            "10.1.2.3",
+            "x-forwarded-proto",
+            &["https"],
+            ForwardedBy::Forwarded,
+        );
+        assert!(!other, "the field that nobody writes");
     }
 
     fn found(peer: &str, name: &'static str, lines: &[&str], written_by: ForwardedBy) -> IpAddr {

@@ -164,6 +164,16 @@ impl Guard {
         address::client(peer, headers, trusted_proxies, *forwarded_by)
     }
 
+    /// Whether a trusted proxy says that the client's connection to it was in TLS.
+    pub(crate) fn is_tls_before(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let RateLimits {
+            trusted_proxies,
+            forwarded_by,
+            ..
+        } = &self.limits;
+        address::is_tls_before(peer, headers, trusted_proxies, *forwarded_by)
+    }
+
     /// Judges a connection that was just accepted. Those of trusted proxies are many people's, and not counted.
     pub(crate) fn connection(&self, peer: IpAddr, now: Instant) -> Welcome {
         let is_proxy = |network: &Network| network.contains(peer);
@@ -272,18 +282,32 @@ impl Guard {
         if !matches!(error, AuthError::WrongKind { .. }) {
             self.accepted.forget(&fingerprint);
         }
+        self.note_failure(asker, now);
+        self.note_refused(asker, credential, error.to_string(), now)
+    }
+
+    fn note_failure(&self, asker: &Asker, now: Instant) {
         if let Some(rate) = self.limits.address_failures {
             // Never into debt: who was let past the look must not lock out the others there for longer than a guesser could.
             let taken = self.failures.take(Source::of(asker.address), rate, now);
             taken.unwrap_or_default();
         }
+    }
+
+    /// The same for what somebody signs in with on the page, a link or a provider's code: nothing of it is named.
+    pub(crate) fn refused_sign_in(&self, asker: &Asker, reason: String) -> Fault {
+        let now = Instant::now();
+        self.note_failure(asker, now);
+        self.note_refused(asker, "", reason, now)
+    }
+
+    fn note_refused(&self, asker: &Asker, credential: &str, reason: String, now: Instant) -> Fault {
         let name = is_long_enough_to_name(credential)
             .then(|| CredentialName::Hash(Fingerprint::of_signed(credential)));
         let who = Who {
             credential: name.as_ref(),
             ..asker.who()
         };
-        let reason = error.to_string();
         self.samples.note(Kind::Refused, &who, &reason, now);
         unauthenticated(reason)
     }

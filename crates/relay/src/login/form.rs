@@ -6,11 +6,11 @@
 const MOST_FIELDS: usize = 16;
 
 /// The fields of a form, each name once. It may hold secrets, and is not shown.
-pub(super) struct Form(Vec<(String, String)>);
+pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Reads a form; `None` for what is none.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut fields: Vec<(String, String)> = Vec::new();
         let pieces = bytes.split(|byte| *byte == b'&');
         for piece in pieces.filter(|piece| !piece.is_empty()) {
@@ -27,7 +27,7 @@ impl Form {
     }
 
     /// The value of this field, where it is there and not empty.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name)?;
         Some(found.1.as_str()).filter(|value| !value.is_empty())
     }

@@ -11,7 +11,7 @@
 
 mod answers;
 mod code;
-mod form;
+pub(crate) mod form;
 mod guesses;
 pub(crate) mod oauth;
 mod page;

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use c2l_auth::Scope;
+use c2l_auth::{Kind as TokenKind, Scope};
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderMap, Method, Response, StatusCode, header, request};
 use hyper::body::Incoming;
@@ -25,7 +25,6 @@ use crate::{
     audit::Who,
     error::codes,
     gateway::{body::GatewayBody, rest::unknown},
-    identity::ACCOUNT_KINDS,
 };
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -86,7 +85,7 @@ impl Asked {
         let now = SystemTime::now();
         let identities = &self.relay.identities;
         let caller = match identities
-            .identify(&self.asker, token, &ACCOUNT_KINDS)
+            .identify(&self.asker, token, &[TokenKind::Api])
             .await
         {
             Ok(caller) => caller,

@@ -7,11 +7,12 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use c2l_auth::MAX_JWKS_BYTES;
-use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -20,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Provider, Source,
+    sign_in::Endpoints,
     url::{ProviderUrl, UrlError},
 };
 
@@ -59,53 +61,102 @@ pub(super) enum FetchError {
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) jwks: Bytes,
+    /// Where somebody signs in, where the provider says so.
+    pub(super) endpoints: Option<Endpoints>,
     /// How long the provider says that it is fresh.
     pub(super) max_age: Option<Duration>,
 }
 
 /// The provider's key set, by way of its discovery document where that is what is configured.
 pub(super) async fn fetch(provider: &Provider) -> Result<Fetched, FetchError> {
-    let (headers, jwks) = match &provider.source {
-        Source::Jwks(url) => get(url, &provider.tls).await?,
+    let (endpoints, (headers, jwks)) = match &provider.source {
+        Source::Jwks(url) => (None, get(url, &provider.tls).await?),
         Source::Discovery(url) => {
             let (_, document) = get(url, &provider.tls).await?;
-            let keys = keys_url(url, &document, &provider.issuer)?;
-            get(&keys, &provider.tls).await?
+            let document = read(&document, &provider.issuer)?;
+            let keys = keys_url(url, &document)?;
+            let endpoints = Endpoints::read(url, &document);
+            (endpoints, get(&keys, &provider.tls).await?)
         }
     };
     Ok(Fetched {
+        endpoints,
         max_age: max_age(&headers),
         jwks,
     })
 }
 
-/// The `jwks_uri` of a discovery document that is this issuer's (OpenID Connect Discovery §4.3).
-fn keys_url(at: &ProviderUrl, document: &[u8], issuer: &str) -> Result<ProviderUrl, FetchError> {
-    let document: serde_json::Value =
-        serde_json::from_slice(document).map_err(|_| FetchError::Discovery)?;
-    let text = |name: &str| document[name].as_str().ok_or(FetchError::Discovery);
-    if text("issuer")? != issuer {
-        return Err(FetchError::OtherIssuer);
+/// A discovery document that is this issuer's (OpenID Connect Discovery §4.3).
+fn read(document: &[u8], issuer: &str) -> Result<Value, FetchError> {
+    let document: Value = serde_json::from_slice(document).map_err(|_| FetchError::Discovery)?;
+    match document["issuer"].as_str() {
+        Some(named) if named == issuer => Ok(document),
+        Some(_) => Err(FetchError::OtherIssuer),
+        None => Err(FetchError::Discovery),
     }
-    at.leads_to(text("jwks_uri")?).map_err(FetchError::KeysUrl)
+}
+
+fn keys_url(at: &ProviderUrl, document: &Value) -> Result<ProviderUrl, FetchError> {
+    let keys = document["jwks_uri"].as_str().ok_or(FetchError::Discovery)?;
+    at.leads_to(keys).map_err(FetchError::KeysUrl)
+}
+
+/// Sends a form, and takes what is answered with 200.
+pub(super) async fn post(
+    url: &ProviderUrl,
+    tls: &Arc<ClientConfig>,
+    form: String,
+    authorization: Option<HeaderValue>,
+) -> Result<Bytes, FetchError> {
+    let mut request = asked(Method::POST, url, Bytes::from(form))?;
+    let headers = request.headers_mut();
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(header::CONTENT_TYPE, form);
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization);
+    }
+    Ok(send(url, tls, request).await?.1)
 }
 
 async fn get(url: &ProviderUrl, tls: &Arc<ClientConfig>) -> Result<(HeaderMap, Bytes), FetchError> {
+    send(url, tls, asked(Method::GET, url, Bytes::new())?).await
+}
+
+fn asked(
+    method: Method,
+    url: &ProviderUrl,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, FetchError> {
+    Request::builder()
+        .method(method)
+        .uri(url.target())
+        .header(header::HOST, url.authority())
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, "c2l-relay")
+        .body(Full::new(body))
+        .map_err(|_| FetchError::KeysUrl(UrlError::Malformed))
+}
+
+async fn send(
+    url: &ProviderUrl,
+    tls: &Arc<ClientConfig>,
+    request: Request<Full<Bytes>>,
+) -> Result<(HeaderMap, Bytes), FetchError> {
     let (host, port) = url.place();
     let stream = TcpStream::connect((host, port)).await;
     let stream = stream.map_err(FetchError::Connect)?;
     if !url.is_tls() {
-        return exchange(stream, url).await;
+        return exchange(stream, request).await;
     }
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| FetchError::Tls(io::Error::other(error)))?;
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-    exchange(stream.await.map_err(FetchError::Tls)?, url).await
+    exchange(stream.await.map_err(FetchError::Tls)?, request).await
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    url: &ProviderUrl,
+    request: Request<Full<Bytes>>,
 ) -> Result<(HeaderMap, Bytes), FetchError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
@@ -113,12 +164,6 @@ async fn exchange(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(FetchError::Http)?;
-    let request = Request::get(url.target())
-        .header(header::HOST, url.authority())
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, "c2l-relay")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| FetchError::KeysUrl(UrlError::Malformed))?;
     let answer = async {
         let response = sender.send_request(request).await;
         let (head, body) = response.map_err(FetchError::Http)?.into_parts();
@@ -188,7 +233,10 @@ mod tests {
     #[test]
     fn a_discovery_document_is_its_issuers_or_nothing() {
         let at = ProviderUrl::parse("https://id.example/x", false).expect("a URL");
-        let read = |document: &str| keys_url(&at, document.as_bytes(), "https://id.example");
+        let read = |document: &str| {
+            let document = read(document.as_bytes(), "https://id.example")?;
+            keys_url(&at, &document)
+        };
         let keys = read(r#"{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}"#);
         assert_eq!(keys.expect("keys").to_string(), "https://id.example/keys");
         let other = r#"{"issuer":"https://id.example/","jwks_uri":"https://id.example/keys"}"#;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Provider,
     fetch::{FetchError, fetch},
+    sign_in::Endpoints,
 };
 use crate::metrics::Metrics;
 
@@ -56,6 +57,7 @@ struct Progress {
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     progress: Arc<watch::Sender<Progress>>,
+    endpoints: Arc<watch::Sender<Option<Endpoints>>>,
     waiting: Arc<Semaphore>,
     refetch_interval: Duration,
 }
@@ -71,6 +73,7 @@ impl Door {
         };
         Self {
             progress: Arc::new(watch::Sender::new(progress)),
+            endpoints: Arc::default(),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             refetch_interval,
         }
@@ -104,6 +107,11 @@ impl Door {
         matches!(timeout(WAIT_LIMIT, ended).await, Ok(Ok(_)))
     }
 
+    /// Where somebody signs in at the provider, as far as it has said so.
+    pub(super) fn endpoints(&self) -> Option<Endpoints> {
+        self.endpoints.borrow().clone()
+    }
+
     /// Whether the last attempt succeeded.
     pub(super) fn is_reachable(&self) -> bool {
         self.progress.borrow().is_reachable
@@ -128,7 +136,7 @@ impl Keeper {
         loop {
             let step = async {
                 self.wanted(due).await;
-                let fetched = timeout(FETCH_LIMIT, fetch(&self.provider)).await;
+                let fetched = timeout(FETCH_LIMIT, Box::pin(fetch(&self.provider))).await;
                 fetched.unwrap_or(Err(FetchError::TimedOut(FETCH_LIMIT)))
             };
             let Some(fetched) = closing.run_until_cancelled(step).await else {
@@ -136,6 +144,7 @@ impl Keeper {
             };
             let used = fetched.and_then(|fetched| {
                 self.publish(&fetched.jwks)?;
+                self.door.endpoints.send_replace(fetched.endpoints);
                 Ok(age(fetched.max_age))
             });
             let pause = used.as_ref().ok().copied();

@@ -4,10 +4,13 @@
 //! yet; that wait is bounded, and shared by all who are in it. What is fetched is decided by the configuration, never by
 //! anything in a token.
 //!
+//! People sign in at some of them, on the relay's page: `sign_in`.
+//!
 //! Read next: `keeper` (when it is fetched), `fetch` (how), `url` (from where).
 
 mod fetch;
 mod keeper;
+mod sign_in;
 mod url;
 
 use std::{
@@ -19,10 +22,18 @@ use std::{
 use c2l_auth::{AuthError, Grant, Kind, ProviderId, Verifier};
 use c2l_tunnel::{Fault, Origin};
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::keeper::{Door, Keeper};
-pub use self::url::{ProviderUrl, UrlError};
+pub(crate) use self::sign_in::{NotSignedIn, SignInAt};
+use self::{
+    keeper::{Door, Keeper},
+    sign_in::MAX_EXCHANGING,
+};
+pub use self::{
+    sign_in::SignInClient,
+    url::{ProviderUrl, UrlError},
+};
 use crate::{error::unauthenticated, metrics::Metrics};
 
 /// How often, at most, tokens with unknown keys make their issuer's keys be fetched.
@@ -39,6 +50,8 @@ pub struct Provider {
     pub tls: Arc<ClientConfig>,
     /// How long after a token with an unknown key has caused a fetch no other one does. Default [`REFETCH_INTERVAL`].
     pub refetch_interval: Duration,
+    /// How people sign in there on the web page. Default none: they cannot.
+    pub sign_in: Option<SignInClient>,
 }
 
 impl Provider {
@@ -50,6 +63,7 @@ impl Provider {
             source,
             tls,
             refetch_interval: REFETCH_INTERVAL,
+            sign_in: None,
         }
     }
 }
@@ -68,6 +82,10 @@ pub enum Source {
 pub(crate) struct Providers {
     verifier: Arc<Verifier>,
     doors: HashMap<ProviderId, Door>,
+    /// Those at which people sign in.
+    sign_ins: Vec<SignInAt>,
+    /// For codes that are being exchanged.
+    exchanging: Semaphore,
 }
 
 impl Providers {
@@ -81,12 +99,14 @@ impl Providers {
         closing: &CancellationToken,
     ) -> Self {
         let mut doors = HashMap::new();
+        let mut sign_ins = Vec::new();
         for (id, issuer) in verifier.providers() {
             let Some(provider) = providers.iter().find(|known| known.issuer == issuer) else {
                 tracing::error!(issuer, "nobody says where this issuer's keys are");
                 continue;
             };
             let door = Door::new(provider.refetch_interval);
+            sign_ins.extend(SignInAt::new(provider, id));
             let keeper = Keeper {
                 provider: provider.clone(),
                 id,
@@ -97,7 +117,12 @@ impl Providers {
             tracker.spawn(keeper.run(closing.clone()));
             doors.insert(id, door);
         }
-        Self { verifier, doors }
+        Self {
+            verifier,
+            doors,
+            sign_ins,
+            exchanging: Semaphore::new(MAX_EXCHANGING),
+        }
     }
 
     /// Ones of whom nobody is ever asked: a token counts when the verifier has its key already.
@@ -105,6 +130,8 @@ impl Providers {
         Self {
             verifier,
             doors: HashMap::new(),
+            sign_ins: Vec::new(),
+            exchanging: Semaphore::new(0),
         }
     }
 
@@ -114,12 +141,20 @@ impl Providers {
     /// # Errors
     /// What is wrong with it; or that a key is missing and the issuer cannot be asked for it.
     pub(crate) async fn verify(&self, credential: &str, kinds: &[Kind]) -> Result<Grant, Refusal> {
-        match self.verify_now(credential, kinds) {
+        self.verified(|| self.verify_now(credential, kinds)).await
+    }
+
+    /// Verifies, and once more if fresh keys may help.
+    async fn verified(
+        &self,
+        verify: impl Fn() -> Result<Grant, AuthError>,
+    ) -> Result<Grant, Refusal> {
+        match verify() {
             Ok(grant) => Ok(grant),
             Err(error) => match self.door(error) {
-                Some(door) if door.refetched().await => self
-                    .verify_now(credential, kinds)
-                    .map_err(|error| self.refusal(error)),
+                Some(door) if door.refetched().await => {
+                    verify().map_err(|error| self.refusal(error))
+                }
                 _ => Err(self.refusal(error)),
             },
         }

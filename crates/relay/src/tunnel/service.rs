@@ -87,6 +87,7 @@ impl TunnelServer {
         }
         let peer = head.extensions.get::<Peer>();
         let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
+        let transport = peer.map_or("grpc", Peer::transport);
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
             let reason = "this relay asks agents for a certificate as well";
             let who = Who {
@@ -98,6 +99,7 @@ impl TunnelServer {
             return Err(Status::permission_denied(reason));
         }
         let inbound = Inbound::new(body, self.terms.settings.limits.max_message_bytes);
-        Ok(start(&self.terms, caller, asker, inbound, pulse))
+        let line = (pulse, transport);
+        Ok(start(&self.terms, caller, asker, inbound, line))
     }
 }

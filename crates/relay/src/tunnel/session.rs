@@ -69,7 +69,7 @@ pub(crate) fn start(
     caller: Arc<Caller>,
     asker: Asker,
     inbound: Inbound,
-    pulse: Pulse,
+    (pulse, transport): (Pulse, &'static str),
 ) -> Outbound {
     let link = Link::new(&terms.settings, now());
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -79,6 +79,7 @@ pub(crate) fn start(
         link: link.clone(),
         inbound,
         pulse,
+        transport,
         standing: Standing::new(&terms.identities, caller),
         asker,
         session: None,
@@ -105,6 +106,7 @@ struct Driver {
     link: Link,
     inbound: Inbound,
     pulse: Pulse,
+    transport: &'static str,
     standing: Standing,
     asker: Asker,
     session: Option<Arc<Session>>,
@@ -160,6 +162,11 @@ impl Driver {
         // A refused greeting ends here, too; closing a closed session changes nothing.
         self.link.close(CloseReason::ConnectionLost);
         if let Some(session) = self.session.take() {
+            // One that was taken out is in no list any more; any other is in one of both at every moment.
+            if self.link.close_reason() != Some(CloseReason::Revoked) {
+                let identities = &self.terms.identities;
+                identities.note_seen(&session.user, &session.device);
+            }
             self.terms.registry.remove(&session);
             let reason = self.link.close_reason().map(|reason| reason.to_string());
             tracing::info!(session = %session.id, device = %session.device, reason, "session closed");
@@ -278,6 +285,8 @@ impl Driver {
             caller,
             device,
             id: id.clone(),
+            address: self.asker.address,
+            transport: self.transport,
             enforces_models: hello.enforces_models(),
             build: hello.build,
             link: self.link.clone(),
@@ -397,6 +406,7 @@ impl Driver {
             CloseReason::ConnectionLost
             | CloseReason::PeerSilent(_)
             | CloseReason::PeerStuck(_)
+            | CloseReason::Disconnected
             | CloseReason::Drained => Status::unavailable(message),
         }
     }

@@ -14,10 +14,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    Relay,
+    Relay, SignInLinks,
     audit::{Event, Who},
     error::{invalid, unauthenticated},
-    identity::{Caller, Identities, Listed, Made, TokenName},
+    identity::{Caller, Identities, Listed, Made, TokenName, no_such_device},
     login::{Approver, Logins, Word},
     registry::Registry,
     status::unix_seconds,
@@ -33,6 +33,8 @@ pub(crate) enum Operation {
     RevokeToken,
     SignOut,
     RemoveDevice(String),
+    LabelDevice(String),
+    DisconnectDevice(String),
     DescribeLogin,
     SayToLogin(Word),
 }
@@ -45,6 +47,8 @@ pub(crate) struct Doors<'a> {
     pub(crate) registry: Option<&'a Registry>,
     /// Of a relay that runs, and logs devices in.
     pub(crate) logins: Option<&'a Logins>,
+    /// Of a relay that runs, and has a web page.
+    pub(crate) links: Option<&'a SignInLinks>,
     /// Who comes in; `None` is the operator.
     pub(crate) by: Option<&'a Arc<Caller>>,
 }
@@ -56,6 +60,7 @@ impl<'a> Doors<'a> {
             identities: &relay.identities,
             registry: Some(&relay.registry),
             logins: relay.logins.as_deref(),
+            links: relay.config.web.as_ref().map(|web| &web.links),
             by: None,
         }
     }
@@ -79,6 +84,10 @@ impl Operation {
             (["tokens", "revoke"], &Method::POST) => Self::RevokeToken,
             (["sign-out"], &Method::POST) => Self::SignOut,
             (["devices", name], &Method::DELETE) => Self::RemoveDevice((*name).to_owned()),
+            (["devices", name, "label"], &Method::PUT) => Self::LabelDevice((*name).to_owned()),
+            (["devices", name, "disconnect"], &Method::POST) => {
+                Self::DisconnectDevice((*name).to_owned())
+            }
             (["logins", "describe"], &Method::POST) => Self::DescribeLogin,
             (["logins", "approve"], &Method::POST) => Self::SayToLogin(Word::Approve),
             (["logins", "deny"], &Method::POST) => Self::SayToLogin(Word::Deny),
@@ -89,7 +98,8 @@ impl Operation {
                 | ["keys", _, "rotate"]
                 | ["tokens", "revoke"]
                 | ["sign-out"]
-                | ["devices", _],
+                | ["devices", _]
+                | ["devices", _, "label" | "disconnect"],
                 _,
             ) => return Err(wrong_method()),
             _ => return Ok(None),
@@ -158,6 +168,14 @@ struct SignOut {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Label {
+    /// `null` takes it away; leaving it out is a mistake.
+    #[serde(deserialize_with = "Option::deserialize")]
+    label: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CodeOfLogin {
     user_code: String,
 }
@@ -177,6 +195,7 @@ pub(crate) async fn perform(
         identities,
         registry,
         logins,
+        links: _,
         by,
     } = doors;
     match operation {
@@ -247,7 +266,7 @@ pub(crate) async fn perform(
             Done::ok(json!({ "not_before_unix_seconds": time, "keys_revoked": asked.keys }))
         }
         Operation::RemoveDevice(name) => {
-            let device = DeviceName::parse(&name).map_err(|error| invalid(error.to_string()))?;
+            let device = named(&name)?;
             // Counted before: they begin to end with the removal.
             let sessions = registry.map_or(0, |registry| {
                 let own = registry.sessions_of(user);
@@ -266,7 +285,56 @@ pub(crate) async fn perform(
                 "logins": removed.logins,
             }))
         }
+        Operation::LabelDevice(name) => label_device(doors, who, user, &name, body).await,
+        Operation::DisconnectDevice(name) => disconnect_device(registry, who, user, &name),
     }
+}
+
+/// Says what the user calls a device that is connected or was.
+async fn label_device(
+    doors: Doors<'_>,
+    who: &Who<'_>,
+    user: &UserId,
+    name: &str,
+    body: &[u8],
+) -> Result<Done, Fault> {
+    let (device, asked) = (named(name)?, read::<Label>(body)?);
+    let label = asked.label.as_deref();
+    let is_connected = doors.registry.is_some_and(|registry| {
+        let own = registry.sessions_of(user);
+        own.iter().any(|session| session.device == device)
+    });
+    let identities = doors.identities;
+    identities
+        .label_device(user, &device, label, is_connected)
+        .await?;
+    let event = Event::DeviceLabelled {
+        device: device.as_str(),
+        name: label.unwrap_or_default(),
+    };
+    who.did(event);
+    Done::ok(json!({ "device": device.as_str(), "label": label }))
+}
+
+/// Ends a device's connection. It dials again by itself.
+fn disconnect_device(
+    registry: Option<&Registry>,
+    who: &Who<'_>,
+    user: &UserId,
+    name: &str,
+) -> Result<Done, Fault> {
+    let device = named(name)?;
+    let sessions = registry.map_or(0, |registry| registry.disconnect(user, &device));
+    if sessions == 0 {
+        return Err(no_such_device());
+    }
+    let device = device.as_str();
+    who.did(Event::DeviceDisconnected { device });
+    Done::ok(json!({ "device": device, "sessions": sessions }))
+}
+
+fn named(device: &str) -> Result<DeviceName, Fault> {
+    DeviceName::parse(device).map_err(|error| invalid(error.to_string()))
 }
 
 /// Sessions would end by themselves a moment later; nothing may reach them even in that moment.
@@ -392,7 +460,7 @@ mod tests {
     use crate::gateway::rest::OPENAPI;
 
     /// Every path and method of this module. A segment in braces is any one segment.
-    const ROUTES: [(&str, &str); 10] = [
+    const ROUTES: [(&str, &str); 12] = [
         ("GET", "/relay/v1/keys"),
         ("POST", "/relay/v1/keys"),
         ("DELETE", "/relay/v1/keys/{id}"),
@@ -400,6 +468,8 @@ mod tests {
         ("POST", "/relay/v1/tokens/revoke"),
         ("POST", "/relay/v1/sign-out"),
         ("DELETE", "/relay/v1/devices/{name}"),
+        ("PUT", "/relay/v1/devices/{name}/label"),
+        ("POST", "/relay/v1/devices/{name}/disconnect"),
         ("POST", "/relay/v1/logins/describe"),
         ("POST", "/relay/v1/logins/approve"),
         ("POST", "/relay/v1/logins/deny"),
@@ -413,11 +483,12 @@ mod tests {
     ];
 
     /// What is only read.
-    const READ: [&str; 4] = [
+    const READ: [&str; 5] = [
         "/relay/v1/openapi.json",
         "/relay/v1/version",
         "/relay/v1/whoami",
         "/relay/v1/devices",
+        "/relay/v1/requests",
     ];
 
     #[test]

@@ -1,6 +1,7 @@
 //! The relay's own small REST API, `/relay/v1/…`, and its front page.
 //!
-//! Invariant: every answer is about the caller alone. A cookie is no credential here, and what changes something needs
+//! Invariant: every answer is about the caller alone. A cookie is no credential here: the page, which has one, comes in by
+//! another door ([`By::Page`]) with the caller that it stands for. What changes something needs
 //! a JSON body or a method that no form of another site can send. `openapi.json` describes all of it, and a test holds
 //! it to that.
 
@@ -25,11 +26,11 @@ use crate::{
     gateway::{
         body::GatewayBody,
         headers::{NO_REFERRER, NO_STORE, NOSNIFF},
-        route::Route,
     },
-    identity::{ACCOUNT_KINDS, Caller},
+    identity::Caller,
     limits::Asker,
     login::oauth,
+    recent::Window,
     status,
 };
 
@@ -46,11 +47,39 @@ c2l relay: the models on your own machine, from anywhere.
 
   GET /relay/v1/whoami         who the credential belongs to
   GET /relay/v1/devices        which of your devices are connected
+  GET /relay/v1/requests       your last requests
   GET /relay/v1/keys           your keys for programs
   GET /login                   let a machine in that shows a code
   GET /relay/v1/version        what is running here
   GET /relay/v1/openapi.json   everything below /relay/v1
 ";
+
+/// Whose word it is who asks.
+#[derive(Debug)]
+pub(crate) enum By {
+    /// The credential's, in a field of the request.
+    Credential,
+    /// The page's, which has sent a cookie.
+    Page(Arc<Caller>),
+}
+
+impl By {
+    /// The caller, who counts as asking now.
+    ///
+    /// # Errors
+    /// What is wrong with the credential.
+    async fn caller(
+        &self,
+        relay: &Relay,
+        head: &request::Parts,
+        kinds: &[TokenKind],
+    ) -> Result<Arc<Caller>, Fault> {
+        match self {
+            Self::Credential => relay.identities.caller(None, head, kinds).await,
+            Self::Page(caller) => Ok(Arc::clone(caller)),
+        }
+    }
+}
 
 /// Answers a request below `/relay/v1`.
 ///
@@ -58,13 +87,14 @@ c2l relay: the models on your own machine, from anywhere.
 /// `RouteUnknown`, `MethodNotAllowed`, what is wrong with the credential, or what the operation says.
 pub(crate) async fn answer(
     relay: &Arc<Relay>,
-    route: &Route,
+    path: &str,
+    by: &By,
     head: &request::Parts,
     body: Incoming,
     request_id: &str,
 ) -> Result<Response<GatewayBody>, Fault> {
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
-    let answer = match route.path.as_str() {
+    let answer = match path {
         "/relay/v1/openapi.json" if is_read => {
             return Ok(text(OPENAPI, "application/json"));
         }
@@ -73,10 +103,7 @@ pub(crate) async fn answer(
             "protocol_version": PROTOCOL_VERSION,
         }),
         "/relay/v1/whoami" if is_read => {
-            let caller = relay
-                .identities
-                .caller(None, head, &[TokenKind::Api])
-                .await?;
+            let caller = by.caller(relay, head, &[TokenKind::Api]).await?;
             let who = status::who_am_i(&caller.grant);
             serde_json::json!({
                 "user": who.user,
@@ -91,49 +118,63 @@ pub(crate) async fn answer(
             })
         }
         "/relay/v1/devices" if is_read => {
-            let caller = relay
-                .identities
-                .caller(None, head, &[TokenKind::Api])
-                .await?;
-            devices(relay, &caller)
+            let caller = by.caller(relay, head, &[TokenKind::Api]).await?;
+            devices(relay, &caller).await?
+        }
+        "/relay/v1/requests" if is_read => {
+            let caller = by.caller(relay, head, &[TokenKind::Api]).await?;
+            requests(relay, &caller, head.uri.query())?
         }
         "/relay/v1/openapi.json"
         | "/relay/v1/version"
         | "/relay/v1/whoami"
-        | "/relay/v1/devices" => return Err(read_only()),
+        | "/relay/v1/devices"
+        | "/relay/v1/requests" => return Err(read_only()),
         path if path.starts_with(oauth::PREFIX) => {
             return oauth::answer(relay, path, head, body).await;
         }
         path => {
             let operation = Operation::find(&head.method, path)?.ok_or_else(unknown)?;
-            let done = of_caller(relay, head, body, operation, request_id).await?;
+            let done = of_caller(relay, by, head, body, operation, request_id).await?;
             return Ok(with_status(&done));
         }
     };
     Ok(text(format!("{answer}\n"), "application/json"))
 }
 
-fn devices(relay: &Relay, caller: &Caller) -> serde_json::Value {
-    let devices: Vec<_> = status::devices(&relay.registry, &caller.user)
-        .into_iter()
-        .map(|device| {
-            serde_json::json!({
-                "name": device.name,
-                "session_id": device.session_id,
-                "connected_unix_seconds": device.connected_unix_seconds,
-                "build": device.build,
-                "active_streams": device.active_streams,
-                "total_streams": device.total_streams,
-                "is_draining": device.is_draining,
-            })
-        })
-        .collect();
-    serde_json::json!({ "devices": devices })
+/// The caller's last requests.
+///
+/// # Errors
+/// `Forbidden` without the scope `account`: a key is not to see what others do. `InvalidRequest`.
+fn requests(
+    relay: &Relay,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<serde_json::Value, Fault> {
+    caller.require(Scope::Account)?;
+    let window = Window::parse(query)?;
+    Ok(relay.recent.list(&caller.user, window))
+}
+
+/// The caller's devices: those that are connected, and those that were.
+///
+/// # Errors
+/// `Internal` when the database fails.
+async fn devices(relay: &Relay, caller: &Caller) -> Result<serde_json::Value, Fault> {
+    let known = relay.identities.devices_of(&caller.user).await?;
+    let shows_addresses = caller.grant.allows(Scope::Account);
+    Ok(status::describe_devices(
+        Some(&relay.registry),
+        &caller.user,
+        &known,
+        shows_addresses,
+    ))
 }
 
 /// An operation on the caller's own account.
 async fn of_caller<B>(
     relay: &Arc<Relay>,
+    by: &By,
     head: &request::Parts,
     body: B,
     operation: Operation,
@@ -143,7 +184,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let caller = relay.identities.caller(None, head, &ACCOUNT_KINDS).await?;
+    let caller = by.caller(relay, head, &[TokenKind::Api]).await?;
     caller.require(Scope::Account)?;
     let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
     let body = read_body(relay, head, body).await?;
@@ -177,7 +218,11 @@ where
 }
 
 /// The whole body, which is JSON or nothing.
-async fn read_body<B>(relay: &Relay, head: &request::Parts, body: B) -> Result<Bytes, Fault>
+pub(crate) async fn read_body<B>(
+    relay: &Relay,
+    head: &request::Parts,
+    body: B,
+) -> Result<Bytes, Fault>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -253,7 +298,10 @@ fn with_status(done: &Done) -> Response<GatewayBody> {
     response
 }
 
-fn text(body: impl Into<Cow<'static, str>>, content_type: &'static str) -> Response<GatewayBody> {
+pub(crate) fn text(
+    body: impl Into<Cow<'static, str>>,
+    content_type: &'static str,
+) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::text(body.into()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
