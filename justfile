@@ -11,6 +11,10 @@ check:
 dev *arguments:
     cargo run --bin c2l -- dev {{ arguments }}
 
+# The web page's build, which is committed: crates/web/dist. `web/README.md` says how to work on it.
+page:
+    cd web && npm ci && npm run check && npm run build
+
 # The tests alone.
 test *arguments:
     cargo test {{ arguments }}
@@ -23,6 +27,10 @@ format:
 # Real, unmodified clients through a relay.
 clients *arguments:
     tools/clients/run {{ arguments }}
+
+# The web page in a real browser; `--screenshots docs/screenshots` makes the pictures of the README again.
+page *arguments:
+    tools/web/run {{ arguments }}
 
 # Tokens of a real identity provider at a relay.
 identity *arguments:
