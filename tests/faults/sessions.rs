@@ -5,10 +5,12 @@ use std::time::Duration;
 use c2l_agent::{Error, Refusal, Status};
 use c2l_auth::SigningKey;
 use c2l_testkit::{
-    Caller, PATIENCE, TestAgent, TestProxy, TestRelay, TestUpstream, eventually, tokens, within,
+    Caller, FakeAgent, PATIENCE, TestAgent, TestProxy, TestRelay, TestUpstream, eventually, tokens,
+    within,
 };
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
+use tonic::Code;
 
 /// How a request of the storm ended.
 #[derive(Debug, PartialEq, Eq, Hash, Clone, Copy)]
@@ -59,6 +61,40 @@ async fn ask(caller: &Caller, number: usize) -> (String, Outcome) {
         other => panic!("{other}: {text}"),
     };
     (prompt, outcome)
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_given_up_and_comes_late_takes_nobodys_place() {
+    let relay = TestRelay::start().await;
+    let token = relay.agent_token("ada");
+    let connect = async |attempt| {
+        let mut agent = FakeAgent::dial(relay.address(), &token)
+            .await
+            .expect("a call");
+        agent.hello_of_attempt("desk", [1; 16], attempt).await;
+        let welcomed = agent.welcome().await;
+        (agent, welcomed)
+    };
+    let (mut second, welcomed) = connect(2).await;
+    welcomed.expect("a session");
+    let (_first, refused) = connect(1).await;
+    let refused = refused.expect_err("it was given up");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    // The second one is where it was, until the agent makes a third.
+    let devices = Caller::new(relay.address(), relay.api_token("ada"));
+    let said = devices.get("/relay/v1/devices").await.text().await;
+    assert_eq!(said.matches("\"desk\"").count(), 1, "{said}");
+    let (_third, welcomed) = connect(3).await;
+    welcomed.expect("a session");
+    let replaced = within(PATIENCE, "the second one ends", async {
+        loop {
+            if let Err(status) = second.message().await {
+                break status;
+            }
+        }
+    })
+    .await;
+    assert_eq!(replaced.code(), Code::Aborted, "{replaced}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

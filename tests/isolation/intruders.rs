@@ -257,6 +257,7 @@ async fn iso_08_a_hello_that_claims_anothers_identity_claims_nothing() {
             device_name: name.to_owned(),
             device_id: vec![7; 16].into(),
             capabilities: vec!["user=bob".to_owned(), format!("session={session}")],
+            attempt: u64::MAX,
         };
         let control = Some(agent_control::Control::Hello(hello));
         agent

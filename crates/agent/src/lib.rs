@@ -16,6 +16,7 @@
 //!
 //! Read next: [`Agent`], then `supervisor`.
 
+mod attempts;
 mod call;
 pub mod config;
 mod dialer;
@@ -43,7 +44,7 @@ pub use errand::{Errands, Said};
 pub use error::{Error, Refusal};
 pub use status::{Activity, LastError, Status};
 
-use crate::{dialer::Dialer, forward::Forwarder};
+use crate::{attempts::Attempts, dialer::Dialer, forward::Forwarder};
 
 /// An agent that is ready to run: its configuration is sound and its trusted roots are loaded.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub struct Agent {
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) activity: watch::Sender<Activity>,
+    pub(crate) attempts: Attempts,
 }
 
 impl Agent {
@@ -73,6 +75,7 @@ impl Agent {
             forwarder,
             status,
             activity,
+            attempts: Attempts::default(),
         };
         Ok((agent, watch))
     }

@@ -153,6 +153,7 @@ fn hello(agent: &Agent) -> Hello {
         device_name: agent.config.device_name.clone(),
         device_id: agent.config.device_id,
         capabilities: vec![ALLOWED_MODELS.to_owned()],
+        attempt: agent.attempts.next(),
     }
 }
 

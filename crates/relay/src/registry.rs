@@ -32,6 +32,7 @@ pub(crate) struct Session {
     pub(crate) transport: &'static str,
     /// Whether the agent keeps a caller to the models that their credential is limited to.
     pub(crate) enforces_models: bool,
+    attempt: Attempt,
     pub(crate) connected_at: SystemTime,
     pub(crate) link: Link,
     /// Whose credential it was opened or last renewed with.
@@ -85,7 +86,28 @@ pub(crate) struct Registration {
     pub(crate) address: IpAddr,
     pub(crate) transport: &'static str,
     pub(crate) enforces_models: bool,
+    pub(crate) attempt: Attempt,
     pub(crate) link: Link,
+}
+
+/// Which attempt of which installation a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) installation: [u8; 16],
+    /// Grows with each; 0 from an agent that does not count.
+    pub(crate) number: u64,
+}
+
+impl Attempt {
+    /// True when the agent has made `other` after this one, so that this one was given up.
+    fn is_older_than(self, other: Self) -> bool {
+        self.installation == other.installation && self.number != 0 && self.number < other.number
+    }
+}
+
+fn late() -> Fault {
+    let message = "a later attempt of this agent is connected already; try again";
+    Fault::new(Kind::AgentLost, Origin::Agent, message)
 }
 
 /// Sessions by user.
@@ -115,7 +137,8 @@ impl Registry {
     /// Adds a session. The one before it of the same device is closed: the newest wins.
     ///
     /// # Errors
-    /// When this user has as many devices connected as a user may.
+    /// `UserOverLimit` when this user has as many devices connected as a user may, `AgentLost` when the agent has given
+    /// this attempt up and its later one is here.
     pub(crate) fn register(&self, registration: Registration) -> Result<Arc<Session>, Fault> {
         let Registration {
             caller,
@@ -125,6 +148,7 @@ impl Registry {
             address,
             transport,
             enforces_models,
+            attempt,
             link,
         } = registration;
         let user = caller.user.clone();
@@ -136,6 +160,7 @@ impl Registry {
             address,
             transport,
             enforces_models,
+            attempt,
             connected_at: SystemTime::now(),
             link,
             caller: Mutex::new(caller),
@@ -144,10 +169,11 @@ impl Registry {
         let replaced = {
             let mut sessions = self.lock();
             let own = sessions.entry(user).or_default();
-            let before = own
-                .iter()
-                .position(|other| other.device == session.device)
-                .map(|index| own.remove(index));
+            let place = own.iter().position(|other| other.device == session.device);
+            if place.is_some_and(|index| session.attempt.is_older_than(own[index].attempt)) {
+                return Err(late());
+            }
+            let before = place.map(|index| own.remove(index));
             if own.len() >= self.max_sessions_per_user {
                 return Err(Fault::new(
                     Kind::UserOverLimit,
@@ -334,8 +360,39 @@ mod tests {
             address: crate::limits::address::UNKNOWN,
             transport: "grpc",
             enforces_models: true,
+            attempt: Attempt {
+                installation: [7; 16],
+                number: 0,
+            },
             link: link.clone(),
         }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_was_given_up_takes_nobodys_place() {
+        let (registry, caller) = (Registry::new(8), agent().await);
+        let link = link();
+        let try_as = |installation, number| {
+            let attempt = Attempt {
+                installation,
+                number,
+            };
+            let registration = Registration {
+                attempt,
+                ..registration(&caller, "one", &link)
+            };
+            registry
+                .register(registration)
+                .map_err(|fault| fault.kind)
+                .map(drop)
+        };
+        let (this, other) = ([7; 16], [8; 16]);
+        assert_eq!(try_as(this, 5), Ok(()));
+        assert_eq!(try_as(this, 4), Err(Kind::AgentLost), "it comes late");
+        assert_eq!(try_as(this, 6), Ok(()), "the next one");
+        assert_eq!(try_as(other, 1), Ok(()), "another machine: the newest wins");
+        assert_eq!(try_as(other, 0), Ok(()), "it does not count");
+        assert_eq!(registry.sessions_of(&caller.user).len(), 1);
     }
 
     #[tokio::test]

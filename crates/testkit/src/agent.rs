@@ -1,12 +1,25 @@
 //! A real agent.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use c2l_agent::{Agent, Config, Policy, Status, Transport, Way};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{PATIENCE, TestRelay, TestTransport, certificates::Authority, within};
+
+/// Each test agent is a machine of its own.
+fn installation() -> [u8; 16] {
+    static MADE: AtomicU64 = AtomicU64::new(1);
+    u128::from(MADE.fetch_add(1, Ordering::Relaxed)).to_be_bytes()
+}
 
 /// A running agent. Dropping it cuts everything; [`TestAgent::shut_down`] drains it.
 #[derive(Debug)]
@@ -72,7 +85,7 @@ impl TestAgent {
                 Box::pin(async move { Ok(token.to_string()) })
             }),
             device_name: "laptop".to_owned(),
-            device_id: [7; 16],
+            device_id: installation(),
             build: "test".to_owned(),
             upstream: format!("http://{upstream}").parse().expect("a URL"),
             allow_manage: false,

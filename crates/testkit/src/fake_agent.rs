@@ -76,12 +76,18 @@ impl FakeAgent {
 
     /// Says hello.
     pub async fn hello(&self, device: &str) {
+        self.hello_of_attempt(device, [7; 16], 0).await;
+    }
+
+    /// Says hello as this attempt of this installation.
+    pub async fn hello_of_attempt(&self, device: &str, installation: [u8; 16], attempt: u64) {
         let hello = Hello {
             protocol_version: 1,
             build: "fake".to_owned(),
             device_name: device.to_owned(),
-            device_id: vec![7; 16].into(),
+            device_id: installation.to_vec().into(),
             capabilities: Vec::new(),
+            attempt,
         };
         let control = AgentControl {
             control: Some(agent_control::Control::Hello(hello)),

@@ -131,6 +131,8 @@ pub struct Hello {
     pub device_id: [u8; 16],
     /// Optional features.
     pub capabilities: Vec<String>,
+    /// Grows with each session that the installation tries to open; 0 says nothing.
+    pub attempt: u64,
 }
 
 impl Hello {

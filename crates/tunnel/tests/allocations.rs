@@ -137,6 +137,7 @@ fn hello() -> Hello {
         device_name: "desk".to_owned(),
         device_id: [0; 16],
         capabilities: Vec::new(),
+        attempt: 0,
     }
 }
 

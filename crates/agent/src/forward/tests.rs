@@ -68,6 +68,7 @@ fn greet(relay: &Link, agent: &Link) {
         device_name: "desk".to_owned(),
         device_id: [0; 16],
         capabilities: Vec::new(),
+        attempt: 0,
     });
     let mut cx = Context::from_waker(Waker::noop());
     move_batches(relay, agent, &mut cx);

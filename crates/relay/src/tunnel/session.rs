@@ -29,7 +29,7 @@ use crate::{
     identity::{Caller, Identities, Standing},
     limits::{Asker, Guard},
     metrics::Metrics,
-    registry::{Registration, Registry, Session},
+    registry::{Attempt, Registration, Registry, Session},
     tunnel::call::{Inbound, Outbound},
 };
 
@@ -288,6 +288,10 @@ impl Driver {
             address: self.asker.address,
             transport: self.transport,
             enforces_models: hello.enforces_models(),
+            attempt: Attempt {
+                installation: hello.device_id,
+                number: hello.attempt,
+            },
             build: hello.build,
             link: self.link.clone(),
         };

@@ -98,6 +98,7 @@ pub(super) fn hello() -> Hello {
         device_name: "laptop".to_owned(),
         device_id: [7; 16],
         capabilities: Vec::new(),
+        attempt: 0,
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn agent_control(control: Control) -> Option<proto::agent_control::Co
             device_name: hello.device_name,
             device_id: Bytes::copy_from_slice(&hello.device_id),
             capabilities: hello.capabilities,
+            attempt: hello.attempt,
         }),
         Control::Heartbeat {
             sequence,
@@ -97,6 +98,7 @@ pub(super) fn from_agent_control(control: proto::agent_control::Control) -> Deco
             device_id: <[u8; 16]>::try_from(&hello.device_id[..])
                 .map_err(|_| ProtocolError::BadField { field: "device_id" })?,
             capabilities: hello.capabilities.into_iter().take(32).map(text).collect(),
+            attempt: hello.attempt,
         })),
         Wire::Heartbeat(beat) => heartbeat(&beat),
         Wire::GoAway(away) => from_go_away(away),

@@ -137,6 +137,7 @@ fn hello() -> Hello {
         device_name: "laptop".to_owned(),
         device_id: [7; 16],
         capabilities: Vec::new(),
+        attempt: 0,
     }
 }
 
