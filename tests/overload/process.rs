@@ -198,7 +198,8 @@ async fn res_12_idle_agents_and_callers_cost_little_and_stay() {
     /// Twice what a debug build was seen to take for an agent, and four times that for a caller.
     const MOST_BYTES: u64 = 160 * 1024;
     let _crowd = crowd().await;
-    let relay = RelayProcess::start(1024, &["--heartbeat-interval", "1s"]).await;
+    // Each side is lost after two intervals of silence: more than a loaded machine makes anyone wait.
+    let relay = RelayProcess::start(1024, &["--heartbeat-interval", "3s"]).await;
     let upstream = TestUpstream::start().await;
     // What is made once is made before the first look.
     let mut warm = relay.agent("warm", upstream.address());
@@ -232,11 +233,11 @@ async fn res_12_idle_agents_and_callers_cost_little_and_stay() {
 
     let (spent, began) = (relay.processor_time(), Instant::now());
     // paced: idling for a few heartbeats is what is tested
-    tokio::time::sleep(Duration::from_millis(3000)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let (spent, took) = (relay.processor_time() - spent, began.elapsed());
     println!(
         "RES-12: an idle agent {per_agent} bytes, an idle caller {per_caller}; {spent:?} of processor time in {took:?} \
-         for {EACH} agents that beat every second"
+         for {EACH} agents that beat every three seconds"
     );
     assert_eq!(relay.metric("c2l_sessions ").await, EACH + 1);
     assert_eq!(

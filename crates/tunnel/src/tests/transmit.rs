@@ -67,6 +67,50 @@ fn the_line_is_shared_byte_by_byte() {
     assert!(most.unwrap() - least.unwrap() <= PIECE, "{written:?}");
 }
 
+/// How many messages four downloads of 4 MiB take, where a fifth has used up its credit, or is not there.
+fn messages_of_four(is_beside_a_stalled_one: bool) -> usize {
+    const WINDOW: u32 = 512 * 1024;
+    const WHOLE: usize = 4 * 1024 * 1024;
+    let limits = Limits {
+        initial_window_bytes: WINDOW,
+        ..Limits::default()
+    };
+    let mut peer = Peer::of_agent(limits);
+    peer.say((1..=5).map(|n| (n, request_frame(true))).collect())
+        .expect("fine");
+    let handles: Vec<_> = (0..5).map(|_| peer.accept()).collect();
+    for handle in &handles {
+        handle.answer(answer(false)).expect("fine");
+    }
+    while peer.sent().is_some() {}
+    if is_beside_a_stalled_one {
+        // Nobody gives it credit: its reader has stopped. What it could not send stays in its queue.
+        while peer.send(&handles[0], BATCH).expect("fine") > 0 || peer.sent().is_some() {}
+    }
+    let (mut written, mut messages) = ([0; 5], 0);
+    while written[1..].iter().any(|&bytes| bytes < WHOLE) {
+        for (place, handle) in handles.iter().enumerate().skip(1) {
+            while written[place] < WHOLE && peer.send(handle, PIECE).expect("fine") > 0 {}
+        }
+        let batch = peer.sent().expect("a batch");
+        messages += 1;
+        assert_eq!(body_bytes(&batch, |id| id == 1), 0, "without credit");
+        for (sum, id) in written.iter_mut().zip(1..).skip(1) {
+            let bytes = body_bytes(&batch, |other| other == id);
+            *sum += bytes;
+            if let Some(credit) = u32::try_from(bytes).ok().filter(|&credit| credit > 0) {
+                peer.say(vec![(id, Frame::Window(credit))]).expect("fine");
+            }
+        }
+    }
+    messages
+}
+
+#[test]
+fn iso_12_a_stream_that_nobody_reads_takes_no_turn_of_the_others() {
+    assert_eq!(messages_of_four(true), messages_of_four(false));
+}
+
 #[test]
 fn a_batch_holds_at_most_two_full_pieces_of_body() {
     let (peer, _downloads) = with_downloads(7);
