@@ -122,7 +122,7 @@ async fn iso_03_a_foreign_device_looks_like_one_that_exists_nowhere() {
         let body: Value = serde_json::from_str(&foreign.2).expect("JSON");
         assert_eq!(body["code"], "route_unknown");
     }
-    // Nor does the time tell: medians of interleaved tries.
+    // Nor does the time tell: the fastest of interleaved tries, less what else the machine does meanwhile.
     let (mut foreign, mut nowhere) = (Vec::new(), Vec::new());
     for _ in 0..101 {
         for (device, times) in [("castle", &mut foreign), ("nowhere", &mut nowhere)] {
@@ -131,7 +131,7 @@ async fn iso_03_a_foreign_device_looks_like_one_that_exists_nowhere() {
             times.push(since.elapsed());
         }
     }
-    let (foreign, nowhere) = (median(foreign), median(nowhere));
+    let (foreign, nowhere) = (fastest(foreign), fastest(nowhere));
     let ratio = foreign.as_secs_f64() / nowhere.as_secs_f64();
     assert!(
         (0.5..2.0).contains(&ratio),
@@ -140,9 +140,8 @@ async fn iso_03_a_foreign_device_looks_like_one_that_exists_nowhere() {
     drop(bob);
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+fn fastest(times: Vec<Duration>) -> Duration {
+    times.into_iter().min().expect("some")
 }
 
 /// Status, fields but for the date, and body.

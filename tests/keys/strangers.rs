@@ -70,15 +70,15 @@ async fn jwt_21_unknown_and_wrong_keys_are_told_the_same_in_the_same_time() {
             times.push(since.elapsed());
         }
     }
-    let (wrong, unknown) = (median(wrongs), median(unknowns));
+    // The fastest of each: the work itself, less what else the machine does meanwhile.
+    let (wrong, unknown) = (fastest(wrongs), fastest(unknowns));
     println!("wrong {wrong:?}, unknown {unknown:?}");
     let ratio = wrong.as_secs_f64() / unknown.as_secs_f64();
     assert!((0.5..2.0).contains(&ratio), "{wrong:?} against {unknown:?}");
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+fn fastest(times: Vec<Duration>) -> Duration {
+    times.into_iter().min().expect("some")
 }
 
 #[tokio::test]
