@@ -8,10 +8,14 @@ export async function launch(executablePath) {
   return chromium.launch({ executablePath, args: [...args, "--font-render-hinting=none", "--force-color-profile=srgb"] });
 }
 
+/** The tabs that a case has opened. */
+const opened = new WeakSet();
+
 /** One browser window of somebody. */
 export class Page {
-  static async open(world, browser, { dark = false, phone = false } = {}) {
-    const context = await browser.newContext({
+  /** With `beside`, another tab in the browser of that page, which keeps one cookie for both. */
+  static async open(world, browser, { dark = false, phone = false, beside = null } = {}) {
+    const context = beside?.context ?? await browser.newContext({
       viewport: phone ? { width: 360, height: 740 } : { width: 1280, height: 800 },
       colorScheme: dark ? "dark" : "light",
       reducedMotion: "reduce",
@@ -20,9 +24,10 @@ export class Page {
       permissions: ["clipboard-read", "clipboard-write"],
     });
     const page = new Page();
-    Object.assign(page, { world, context, isPhone: phone, problems: [], told: [] });
-    await context.addInitScript(watchInside);
+    Object.assign(page, { world, context, isPhone: phone, problems: [], told: [], windows: [] });
+    if (!beside) await context.addInitScript(watchInside);
     page.at = await context.newPage();
+    opened.add(page.at);
     page.at.setDefaultTimeout(20_000);
     page.watch();
     return page;
@@ -46,12 +51,13 @@ export class Page {
       const url = request.url();
       if (!url.startsWith(`${own}/`) && !/^(data|blob):/.test(url)) problems.push(`a request to ${url}`);
     });
-    context.on("page", (other) => other !== at && problems.push("another window"));
+    context.on("page", (other) => this.windows.push(other));
   }
 
   async mustBeQuiet() {
     const { ran, violations } = await this.at.evaluate(() => ({ ran: window.watched.ran, violations: window.watched.violations }));
-    const all = [...this.problems, ...ran.map((what) => `script ran: ${what}`), ...violations.map((what) => `the policy was needed: ${what}`)];
+    const foreign = this.windows.filter((each) => !opened.has(each)).map((each) => `another window: ${each.url()}`);
+    const all = [...this.problems, ...foreign, ...ran.map((what) => `script ran: ${what}`), ...violations.map((what) => `the policy was needed: ${what}`)];
     expect(all.length === 0, all.join("\n"));
   }
 
@@ -77,6 +83,13 @@ export class Page {
     return this;
   }
 
+  /** Signs in with a one-time link. */
+  async follow(link) {
+    await this.at.goto(link);
+    await this.role("button", /^Sign in to /).click();
+    await this.composer().waitFor();
+  }
+
   async view(name) {
     if (this.isPhone) await this.role("button", "Menu", { exact: true }).click();
     await this.at.getByRole("navigation", { name: "Views" }).getByRole("link", { name }).click();
@@ -97,9 +110,13 @@ export class Page {
     await until(`choice of ${model}`, async () => (await button.textContent()).includes(model));
   }
 
+  /** Asks, and waits until the question is shown: what is looked at then is its answer, and none from before. */
   async send(text) {
+    const questions = this.role("article", "You", { exact: true });
+    const before = await questions.count();
     await this.composer().fill(text);
     await this.role("button", "Send", { exact: true }).click();
+    await until("the question", async () => (await questions.count()) > before);
   }
 
   answers() {

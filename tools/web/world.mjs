@@ -137,9 +137,16 @@ export class World {
   }
 
   /** A link that signs one browser in, once. */
-  async link() {
-    const shown = await this.c2l("user", "link", "--public-url", this.origin);
+  async link(user = "owner") {
+    const shown = await this.c2l("user", "link", "--user", user, "--public-url", this.origin);
     return shown.match(/https?:\S+#\/signin\?link=\S+/)[0];
+  }
+
+  /** Has a program ask the machine for something, as the owner. */
+  async ask(path) {
+    const answer = await fetch(`${this.origin}${path}`, { headers: { authorization: `Bearer ${this.token}` } });
+    expect(answer.ok, `${path}: ${answer.status}`);
+    await answer.text();
   }
 
   /** What the engine has counted. */

@@ -5,12 +5,13 @@ import { App } from "./app/App";
 import { startRouter } from "./app/navigation";
 import { startTheme } from "./app/theme";
 import { watchConnection } from "./api/connection";
-import { refreshSession, session } from "./api/session";
+import { refreshSession, session, watchTabs } from "./api/session";
 import { arrive } from "./signin/place";
 
 startTheme();
 startRouter();
 watchConnection();
+watchTabs();
 void refreshSession().then(() => {
   if (session.value.phase === "signed_in" && location.hash === "") arrive(); // back from a provider
 });

@@ -71,7 +71,8 @@ export async function chat(report) {
     await page.composer().waitFor();
     await tabTo("the model", async () => (await focused()).startsWith("Model:"));
     await keyboard.press("Enter");
-    await keyboard.type("steady");
+    await keyboard.type("steady"); // at once: what opens takes the next key
+    await page.role("option", /^tiny/).waitFor({ state: "detached" }); // what is left is what was typed
     await page.role("option", /^steady/).waitFor();
     await keyboard.press("Enter");
     await until("the choice", async () => (await page.role("button", /^Model:/).textContent()).includes("steady"));
@@ -86,8 +87,8 @@ export async function chat(report) {
     expect(/Stopped\./.test(await page.finished()), "Esc stops");
     await tabTo("Continue", () => page.at.evaluate(() => document.activeElement?.matches("button") && document.activeElement.textContent === "Continue"));
     await keyboard.press("Enter");
-    await until("running again", () => page.isRunning());
-    await page.finished();
+    // Stopped, it has no cost yet; that it runs in between may be over before it is seen.
+    await until("the rest of it", async () => !(await page.isRunning()) && /\d+ tokens/.test(await page.said()), { seen: () => page.said() });
     await keyboard.press("Control+Shift+O");
     await page.at.getByRole("heading", { name: "What would you like to ask?" }).waitFor();
     await until("the new message's field", async () => (await focused()) === "Message");

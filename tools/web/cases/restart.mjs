@@ -15,11 +15,12 @@ export async function restart(report) {
       const again = page.answer().getByRole("button", { name: "Begin again" });
       await again.waitFor();
       expect((await page.said()).startsWith(before), "what had come is gone");
+      await page.at.getByText("The relay does not answer.").waitFor();
       await world.startRelay();
       await world.connected();
       await page.at.getByText("The relay does not answer.").waitFor({ state: "detached" });
+      const { length } = await page.said();
       await page.answer().getByRole("button", { name: "Continue" }).click();
-      const length = before.length;
       await until("more of it", async () => (await page.isRunning()) && (await page.said()).length > length);
       await page.role("button", "Stop", { exact: true }).click();
       await page.finished();
@@ -27,7 +28,8 @@ export async function restart(report) {
       expect((await page.at.evaluate(() => window.watched.born)) === born, "the page was reloaded");
       await page.choose("tiny");
       await page.role("button", "Send", { exact: true }).click();
-      await page.finished();
+      await until("another answer", async () => (await page.answers().count()) === 2);
+      expect(/\d+ tokens/.test(await page.finished()), await page.said());
     });
   }
 }

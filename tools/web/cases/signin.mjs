@@ -5,8 +5,13 @@ export async function signin(report) {
   await report.run("sign-in by a link, once, and it leaves no trace in the address", async ({ world, open }) => {
     const page = await open();
     const link = await world.link();
-    await page.at.goto(link);
-    await page.composer().waitFor();
+    // Whoever only opens it, as a preview does, has not used it up.
+    const preview = await open();
+    await preview.at.goto(link);
+    const press = preview.role("button", `Sign in to ${new URL(world.origin).host}`, { exact: true });
+    await press.waitFor();
+    expect((await preview.context.cookies()).length === 0, "a link signs in by being opened");
+    await page.follow(link);
     expect(!page.at.url().includes("link="), `the secret is still in the address: ${page.at.url()}`);
     const [cookie] = await page.context.cookies();
     expect(cookie.name === "__Host-c2l" && cookie.httpOnly && cookie.secure && cookie.sameSite === "Strict", JSON.stringify({ ...cookie, value: "" }));
@@ -14,11 +19,10 @@ export async function signin(report) {
     const kept = await page.at.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
     expect(!kept.includes(cookie.value) && !kept.includes(link.split("link=")[1]), "a secret is kept where scripts read");
 
-    const other = await open();
-    await other.at.goto(link);
-    await other.role("alert", "").first().waitFor();
-    await other.at.getByLabel("Token", { exact: true }).waitFor();
-    expect((await other.context.cookies()).length === 0, "a link was good twice");
+    await press.click();
+    await preview.role("alert", "").first().waitFor();
+    await preview.at.getByLabel("Token", { exact: true }).waitFor();
+    expect((await preview.context.cookies()).length === 0, "a link was good twice");
   });
 
   await report.run("sign-in by a token; a wrong one is told in words; sign-out ends it at the relay", async ({ world, open }) => {
@@ -65,5 +69,33 @@ export async function signin(report) {
     });
     expect(text, "the draft is gone");
     if (await page.answers().count()) await page.finished();
+  });
+
+  await report.run("two tabs are one browser: who signs out or in as another in one does in both, and each finds their own", async ({ world, open }) => {
+    const page = await (await open()).signIn();
+    await page.composer().fill("what the owner wrote");
+    const born = () => page.at.evaluate(() => window.watched.born);
+    const first = await born();
+    const other = await open({ beside: page });
+    await other.goto();
+    await other.composer().waitFor();
+    const out = async () => {
+      await other.role("button", /^Account and settings/).click();
+      await other.role("menuitem", "Sign out", { exact: true }).click();
+      await other.at.getByLabel("Token", { exact: true }).waitFor();
+    };
+    await out();
+    await page.role("dialog", "Sign in again").waitFor(); // nothing was asked in this one
+    expect((await born()) === first, "a sign-out has thrown the page away");
+
+    await other.follow(await world.link("eve"));
+    await page.role("button", "Account and settings of eve").waitFor();
+    expect((await born()) !== first, "the page of one user has become another's");
+    expect((await page.composer().inputValue()) === "", "a draft of another user");
+    await out();
+    await page.role("dialog", "Sign in again").waitFor();
+    await other.follow(await world.link());
+    await page.role("button", "Account and settings of owner").waitFor();
+    await until("the owner's draft", async () => (await page.composer().inputValue()) === "what the owner wrote");
   });
 }

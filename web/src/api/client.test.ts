@@ -112,7 +112,7 @@ test("every kind has a sentence and a next step", () => {
     expect(sentence, kind).toMatch(/^[A-Z].*\.$/);
     expect(next, kind).toMatch(/^[A-Z].*\.$/);
   }
-  expect(kinds.length).toBe(24);
+  expect(kinds.length).toBe(26);
   expect(advise({ kind: "overloaded", message: "", retryAfterSeconds: 7 }).next).toContain("7 s");
 });
 
@@ -125,4 +125,14 @@ test("waits grow up to a bound, and heed what the relay says", () => {
   expect(retryDelay(1, fault("network", 600), 0)).toBe(4000);
   expect(retryDelay(10, fault("network"), 1)).toBeNull();
   expect(retryDelay(1, fault("timeout"), 1)).toBeNull();
+});
+
+test("what a device's path is not known for is that the device is away, by its name", async () => {
+  replies(refusal("route_unknown", 404));
+  const away = await faultFrom(open("devices/my%20desk/api/chat", { method: "POST", body: {} }));
+  expect(away).toMatchObject({ kind: "device_away", status: 404, requestId: "r-1", retrySafe: true });
+  expect(advise(away)).toEqual({ sentence: "my desk is not connected now.", next: "Start `c2l agent` there, or choose another.", action: "devices" });
+  expect((await faultFrom(call("account/devices/desk", { method: "DELETE" }))).kind).toBe("route_unknown");
+  replies(json({ error: "model 'x' not found" }, 404));
+  expect((await faultFrom(open("devices/desk/api/show", { method: "POST", body: {} }))).kind).toBe("upstream");
 });

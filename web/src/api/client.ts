@@ -92,7 +92,13 @@ async function once(path: string, options: CallOptions): Promise<Response> {
     return response;
   }
   const body = await response.text().catch(() => "");
-  throw told(faultOf(response.status, response.headers, body));
+  throw told(atDevice(path, faultOf(response.status, response.headers, body)));
+}
+
+/** Of a device's own path the relay does not know whether there is such a device, or it is away; the page has seen it. */
+function atDevice(path: string, fault: Fault): Fault {
+  const device = /^devices\/([^/]+)\//.exec(path)?.[1];
+  return device && fault.kind === "route_unknown" ? { ...fault, kind: "device_away", message: decodeURIComponent(device) } : fault;
 }
 
 function told(fault: Fault): ApiError {

@@ -10,6 +10,8 @@ export const kinds = [
   "network", // no answer came at all
   "torn", // an answer began and did not end
   "unreadable", // an answer came that is none of ours
+  "device_away", // the device that was asked is not connected; the message is its name
+  "too_long", // an answer that went on beyond what the page takes
 ] as const;
 export type ErrorKind = (typeof kinds)[number];
 
@@ -89,6 +91,10 @@ export function advise(fault: Pick<Fault, "kind" | "message" | "retryAfterSecond
       return say("The relay cannot be reached.", "Check your network; the page goes on by itself when the relay is back.", "retry");
     case "torn":
       return say("The answer broke off before its end.", "Continue from what has come, or ask again.", "retry");
+    case "device_away":
+      return say(`${fault.message || "The machine"} is not connected now.`, "Start `c2l agent` there, or choose another.", "devices");
+    case "too_long":
+      return say("The answer is longer than this page takes, and was stopped.", "Continue for more of it, or ask for something shorter.", "retry");
     case "unreadable":
       return say("The answer was not one of this relay's.", "Something between you and the relay answered in its place: check your network, then try again.", "retry");
   }

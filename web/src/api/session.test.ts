@@ -10,7 +10,21 @@ let asked: string[];
 let reload: ReturnType<typeof vi.fn>;
 let modules: { session: typeof import("./session"); client: typeof import("./client") };
 
+/** A browser's tabs: what one posts comes to the others, and never to itself. */
+class Channel {
+  static tabs = new Set<Channel>();
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  constructor(readonly name: string) {
+    Channel.tabs.add(this);
+  }
+  postMessage(data: unknown): void {
+    for (const tab of Channel.tabs) if (tab !== this && tab.name === this.name) tab.onmessage?.({ data });
+  }
+}
+
 beforeEach(async () => {
+  Channel.tabs.clear();
+  vi.stubGlobal("BroadcastChannel", Channel);
   vi.resetModules(); // each test is a page of its own
   now = signedIn("ada");
   asked = [];
@@ -64,4 +78,56 @@ test("who signs out is not asked to sign in over the page", async () => {
   await modules.session.signOut();
   expect(asked).toContain("DELETE /web/v1/session");
   expect(modules.session.session.value).toMatchObject({ phase: "signed_out", expired: false });
+});
+
+/** Another tab of the same browser, with a page of its own. */
+async function anotherTab(): Promise<typeof import("./session")> {
+  vi.resetModules();
+  const other = await import("./session");
+  other.watchTabs();
+  await other.refreshSession();
+  return other;
+}
+
+test("a tab of one user does not go on as the one who has signed in in another tab", async () => {
+  modules.session.watchTabs();
+  const other = await anotherTab();
+  expect(reload).not.toHaveBeenCalled(); // both are ada's
+  now = signedOut;
+  await other.signOut();
+  await vi.waitFor(() => expect(modules.session.session.value.phase).toBe("signed_out"));
+  now = signedIn("eve");
+  const third = await anotherTab();
+  expect(reload).toHaveBeenCalledTimes(2); // the two that were ada's, and not eve's own
+  expect(third.session.value).toMatchObject({ phase: "signed_in", answer: { user: "eve" } });
+});
+
+test("a cookie that is another's by now is told to the tabs of the one before", async () => {
+  modules.session.watchTabs();
+  now = signedIn("eve");
+  await anotherTab();
+  expect(reload).toHaveBeenCalledOnce();
+});
+
+test("a sign-out is a sign-out in every tab, and a sign-in of the same user has them go on", async () => {
+  modules.session.watchTabs();
+  const other = await anotherTab();
+  now = signedOut;
+  await other.signOut();
+  await vi.waitFor(() => expect(modules.session.session.value).toMatchObject({ phase: "signed_out", expired: true }));
+  const { sent } = await expired();
+  now = signedIn("ada");
+  await other.signInWith({ token: "t" });
+  expect(await sent).toEqual({ done: true });
+  expect(modules.session.session.value.phase).toBe("signed_in");
+  expect(reload).not.toHaveBeenCalled();
+});
+
+test("what no tab of ours says is not listened to", async () => {
+  modules.session.watchTabs();
+  const before = asked.length;
+  const stranger = new Channel("c2l");
+  for (const data of [{}, 5, undefined, ["x"]]) stranger.postMessage(data);
+  expect(asked.length).toBe(before);
+  expect(reload).not.toHaveBeenCalled();
 });

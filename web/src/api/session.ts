@@ -36,6 +36,21 @@ type Waiter = { resume: () => void };
 const waiters = new Set<Waiter>();
 /** Whose page this is, from the first sign-in until it is left. */
 let pageOwner: string | null = null;
+/** The other tabs of this browser: they have the same cookie, so whoever signs in or out in one does in all. */
+let tabs: BroadcastChannel | null = null;
+
+/** Begins to follow them; once, when the page begins. */
+export function watchTabs(): void {
+  tabs = new BroadcastChannel("c2l");
+  tabs.onmessage = ({ data }) => (data === null || typeof data === "string") && heard(data);
+}
+
+/** In another tab this one has signed in, or, with null, somebody has signed out. */
+function heard(owner: string | null): void {
+  if (owner !== null && pageOwner !== null && owner !== pageOwner) return location.reload();
+  // What the relay says counts, and not what another tab does.
+  if ((owner !== null) !== (session.value.phase === "signed_in")) void refreshSession();
+}
 
 /** Asks the relay who is signed in. Never rejects; what went wrong is in `session`. */
 export async function refreshSession(): Promise<void> {
@@ -63,11 +78,12 @@ export async function signOut(): Promise<void> {
 }
 
 function accept(answer: SessionAnswer, wasSignedIn: boolean): void {
-  if (!answer.signed_in) {
+  const owner = answer.signed_in ? JSON.stringify([answer.issuer, answer.user]) : null;
+  if (owner !== (session.value.phase === "signed_in" ? pageOwner : null)) tabs?.postMessage(owner);
+  if (owner === null) {
     session.value = { phase: "signed_out", answer, expired: wasSignedIn };
     return;
   }
-  const owner = JSON.stringify([answer.issuer, answer.user]);
   if (pageOwner !== null && pageOwner !== owner) {
     // Somebody else: nothing that was open or waited may become theirs.
     location.reload();

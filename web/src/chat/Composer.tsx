@@ -1,5 +1,5 @@
 // Where a message is written. The text is kept at each key, see `draft`; images are pasted, dropped or picked.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
 import { toast } from "../ui/toast";
@@ -27,7 +27,8 @@ export function Composer({ id, conversation, onSend }: Props) {
   const last = conversation ? branch(conversation).at(-1) : undefined;
   const isAnswering = last?.role === "assistant" && isRunning(last);
 
-  useEffect(() => {
+  // With what is shown, and not later: a late one would take the focus from whoever has moved on by then.
+  useLayoutEffect(() => {
     // A touch keyboard that opens by itself hides half of the page.
     if (!matchMedia("(pointer: coarse)").matches) field.current!.focus();
   }, []);

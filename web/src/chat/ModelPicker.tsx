@@ -1,8 +1,8 @@
 // Which model answers: a button that tells it, and a list to search, by device and with each model's state.
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../ui/Icon";
 import type { ModelChoice } from "./conversation";
-import { filterModels, type Model, type ModelState } from "./models";
+import { filterModels, markedIn, type Model, type ModelState } from "./models";
 import { listState, models, refreshModels, stateOf } from "./modelList";
 
 interface Props {
@@ -58,20 +58,23 @@ export function ModelPicker({ choice, onChoose }: Props) {
 
 function Choices({ choice, onChoose, onClose }: Props & { onClose: () => void }) {
   const [query, setQuery] = useState("");
+  const [marked, setMarked] = useState(choice);
   const found = filterModels(models.value, query);
-  const [marked, setMarked] = useState(() => Math.max(0, found.findIndex((model) => isChosen(model, choice))));
   const list = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
-  const at = Math.min(marked, found.length - 1);
+  const at = markedIn(found, marked);
 
-  useEffect(() => input.current!.focus(), []);
+  // Before the next key can come: an effect after the drawing would leave the first letters, and Enter, to the button.
+  useLayoutEffect(() => input.current!.focus(), []);
   useEffect(() => list.current?.querySelector("[data-marked]")?.scrollIntoView({ block: "nearest" }), [at]);
   const onKeyDown = (event: KeyboardEvent): void => {
+    // Enter ends a word there, or is still held down from opening the list.
+    if (event.isComposing || (event.key === "Enter" && event.repeat)) return;
     const to = { ArrowDown: at + 1, ArrowUp: at - 1 + found.length, Home: 0, End: found.length - 1 }[event.key];
     const model = found[at];
-    if (to !== undefined && found.length > 0) setMarked(to % found.length);
-    else if (event.key === "Enter" && model) onChoose({ device: model.device, model: model.name });
+    if (to !== undefined && found.length > 0) setMarked(choiceOf(found[to % found.length]!));
+    else if (event.key === "Enter" && model) onChoose(choiceOf(model));
     else if (event.key === "Escape") onClose();
     else return;
     event.preventDefault();
@@ -93,7 +96,7 @@ function Choices({ choice, onChoose, onClose }: Props & { onClose: () => void })
         value={query}
         onInput={(event) => {
           setQuery(event.currentTarget.value);
-          setMarked(0);
+          setMarked(null);
         }}
         onKeyDown={onKeyDown}
       />
@@ -106,7 +109,7 @@ function Choices({ choice, onChoose, onClose }: Props & { onClose: () => void })
             isFirstOfDevice={found[index - 1]?.device !== model.device}
             isMarked={index === at}
             isChosen={isChosen(model, choice)}
-            onChoose={() => onChoose({ device: model.device, model: model.name })}
+            onChoose={() => onChoose(choiceOf(model))}
           />
         ))}
       </div>
@@ -145,6 +148,10 @@ function Option({ id, model, isFirstOfDevice, isMarked, isChosen, onChoose }: Op
 
 function Dot({ state }: { state: ModelState | null }) {
   return <span class={`dot dot-${state === "loaded" ? "good" : state === "on disk" ? "idle" : "off"}`} aria-hidden="true" />;
+}
+
+function choiceOf(model: Model): ModelChoice {
+  return { device: model.device, model: model.name };
 }
 
 function isChosen(model: Model, choice: ModelChoice | null): boolean {

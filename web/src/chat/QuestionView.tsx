@@ -1,5 +1,5 @@
 // A question, and its field when it is edited.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CopyButton } from "../ui/copy";
 import { Button, IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
@@ -54,7 +54,7 @@ export function QuestionView({ conversation, question, siblings }: Props) {
 function Editor({ text: before, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
   const [text, setText] = useState(before);
   const field = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = field.current!;
     element.focus();
     element.setSelectionRange(before.length, before.length);

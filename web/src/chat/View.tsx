@@ -92,6 +92,13 @@ function useCommands(run: (command: Command) => boolean): void {
   }, []);
 }
 
+/** At once, since what is typed next is meant for it; on a narrow screen when its drawer has come. */
+function focusSearch(): void {
+  const search = document.getElementById("search");
+  search?.focus();
+  if (document.activeElement !== search) requestAnimationFrame(() => search?.focus());
+}
+
 /** Does what a key asks for; false when there is nothing to do, and the key is the browser's. */
 function obey(command: Command, conversation: Conversation | null, openSettings: () => void): boolean {
   switch (command) {
@@ -102,7 +109,7 @@ function obey(command: Command, conversation: Conversation | null, openSettings:
       return true;
     case "search":
       isDrawerOpen.value = true; // there is a drawer on narrow screens alone
-      requestAnimationFrame(() => document.getElementById("search")?.focus());
+      focusSearch();
       return true;
     case "focus":
       document.getElementById("message")?.focus();

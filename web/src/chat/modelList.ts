@@ -81,7 +81,7 @@ async function ask(device: string, isOnline: boolean): Promise<DeviceModels> {
     const [tags, loaded] = await Promise.all([call<unknown>(`${path}tags`, { retry: false }), call<unknown>(`${path}ps`, { retry: false })]);
     return { device, isOnline: true, models: readTags(tags), loaded: readLoaded(loaded), error: null };
   } catch (error) {
-    const isGone = error instanceof ApiError && (error.fault.kind === "agent_offline" || error.fault.kind === "route_unknown");
+    const isGone = error instanceof ApiError && (error.fault.kind === "agent_offline" || error.fault.kind === "device_away");
     return { device, isOnline: !isGone, models: null, loaded: [], error };
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { filterModels, mergeModels, pickModel, readCapabilities, readLoaded, readTags, type DeviceModels } from "./models";
+import { filterModels, markedIn, mergeModels, pickModel, readCapabilities, readLoaded, readTags, type DeviceModels } from "./models";
 
 const model = (name: string) => ({ name, details: "", isCloud: false });
 const device = (name: string, models: string[] | null, loaded: string[] = [], isOnline = true): DeviceModels => ({ device: name, isOnline, models: models && models.map(model), loaded, error: null });
@@ -35,4 +35,12 @@ test("what a device says is read, and what is no model is not", () => {
   expect(readLoaded({ models: [{ name: "a:1" }, {}] })).toEqual(["a:1"]);
   expect(readCapabilities({ capabilities: ["vision", 1] })).toEqual(["vision"]);
   expect(readCapabilities({})).toBeNull();
+});
+
+test("the marked model is found wherever the list has moved it; else the first is", () => {
+  expect(markedIn(all, { device: "desk", model: "a:1" })).toBe(1);
+  expect(markedIn(all.slice(1), { device: "desk", model: "a:1" })).toBe(0);
+  expect(markedIn(all, { device: "attic", model: "a:1" })).toBe(0);
+  expect(markedIn(all, null)).toBe(0);
+  expect(markedIn([], { device: "desk", model: "a:1" })).toBe(-1);
 });

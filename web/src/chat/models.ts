@@ -67,6 +67,12 @@ export function filterModels(models: Model[], query: string): Model[] {
   return models.filter(({ name, device }) => words.every((word) => `${name} ${device}`.toLowerCase().includes(word)));
 }
 
+/** Where the marked one stands among `found`, wherever a list that was asked for anew has moved it; the first, when it is not there. */
+export function markedIn(found: Model[], marked: { device: string; model: string } | null): number {
+  const at = found.findIndex(({ device, name }) => device === marked?.device && name === marked.model);
+  return at < 0 && found.length > 0 ? 0 : at;
+}
+
 /** The one to begin with: the one used last if it can answer, else a loaded one, else the first that can. */
 export function pickModel(models: Model[], last: { device: string; model: string } | null): { device: string; model: string } | null {
   const online = models.filter(({ state }) => state !== "device offline");

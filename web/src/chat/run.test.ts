@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { branch, newConversation, reduce, type Answer, type Conversation, type Event } from "./conversation";
-import { run, runningAnswers, stop, type Job } from "./run";
+import { longest_chars, most_calls, run, runningAnswers, stop, type Job } from "./run";
 import { defaults } from "./settings";
 
 const choice = { device: "my desk", model: "demo" };
@@ -141,4 +141,47 @@ test("a refusal is told by its kind, and a question is never sent twice by itsel
   await run(job(), listener, frame);
   expect(count).toBe(1);
   expect(answer().progress).toMatchObject({ phase: "failed", fault: { kind: "timeout", status: 504 } });
+});
+
+test("an answer that does not end is stopped at its bound, keeps what came, and can be continued", async () => {
+  const part = "x".repeat(1_000_000);
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 1);
+  send.enqueue(line({ message: { role: "assistant", thinking: part }, done: false }));
+  for (let turn = 0; turn < 4; turn++) send.enqueue(piece(part + (turn === 2 ? "" : "y")));
+  await running;
+  expect(asked[0]!.init.signal!.aborted).toBe(true);
+  expect(answer().progress).toMatchObject({ phase: "failed", fault: { kind: "too_long" } });
+  expect(answer().thinking.length + answer().content.length).toBe(longest_chars);
+  expect(answer().content.startsWith(`${part}y`)).toBe(true);
+
+  listener({ type: "resumed", id: "a", atMs: 1, keep: true });
+  const again = run({ answer: "a", choice, messages: branch(conversation, "a"), settings: defaults }, listener, frame);
+  await settled(() => asked.length === 2);
+  send.enqueue(piece("the rest"));
+  send.enqueue(end);
+  send.close();
+  await again;
+  expect(answer().progress).toEqual({ phase: "done" });
+  expect(answer().content.endsWith("the rest")).toBe(true);
+});
+
+test("calls of tools have a bound, and so has what they are called with", async () => {
+  const calls = (count: number, text: string) => line({ message: { tool_calls: Array.from({ length: count }, () => ({ function: { name: "f", arguments: { text } } })) }, done: false });
+  for (const [batches, taken] of [[[calls(most_calls, "a"), calls(1, "b")], most_calls], [[calls(5, "x".repeat(longest_chars / 4))], 3]] as const) {
+    asked = [];
+    const running = run(job(), listener, frame);
+    await settled(() => asked.length === 1);
+    for (const batch of batches) send.enqueue(batch);
+    await running;
+    expect(answer().toolCalls.length).toBe(taken);
+    expect(answer().progress).toMatchObject({ phase: "failed", fault: { kind: "too_long" } });
+  }
+  const running = run(job(), listener, frame);
+  await settled(() => asked.length === 2);
+  send.enqueue(calls(most_calls, "a"));
+  send.enqueue(end);
+  send.close();
+  await running;
+  expect(answer()).toMatchObject({ progress: { phase: "done" }, toolCalls: { length: most_calls } });
 });

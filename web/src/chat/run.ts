@@ -1,6 +1,7 @@
 // Answers under way. Each is one fetch that is aborted to stop it: the relay then drops its stream, and Ollama stops generating.
 //
-// Invariant: what comes is shown at most once a frame, and whatever ends an answer says so in the conversation, exactly once.
+// Invariant: what comes is shown at most once a frame, and whatever ends an answer says so in the conversation, exactly once. No more
+// is taken than a bound: a model that never ends fills no browser.
 import { signal } from "@preact/signals";
 import { isAbort, open } from "../api/client";
 import { ApiError, localFault, type Fault } from "../api/errors";
@@ -21,6 +22,10 @@ export interface Job {
 export type Listener = (event: Event) => void;
 /** Calls back once, soon, and not more often than the screen is drawn. */
 export type Frame = (callback: () => void) => void;
+
+/** Most that one answer brings: text, thoughts and what tools are called with, in all; and how many calls. */
+export const longest_chars = 4_000_000;
+export const most_calls = 64;
 
 const running = new Map<string, AbortController>();
 /** The answers under way, for whoever shows them. */
@@ -61,7 +66,8 @@ async function receive(job: Job, signal: AbortSignal, pieces: Gathered): Promise
   let end: Piece["end"] = null;
   const take = (values: unknown[]): void => {
     for (const piece of values.map(readPiece)) {
-      pieces.add(piece);
+      const isWhole = pieces.add(piece);
+      if (!isWhole) throw new ApiError(localFault("too_long", `more than ${longest_chars} characters or ${most_calls} calls`));
       if (piece.fault) throw new ApiError(piece.fault);
       end = piece.end ?? end;
     }
@@ -89,6 +95,8 @@ class Gathered {
   private thinking = "";
   private toolCalls: ToolCall[] = [];
   private isAsked = false;
+  private room_chars = longest_chars;
+  private room_calls = most_calls;
 
   constructor(
     private readonly id: string,
@@ -96,14 +104,34 @@ class Gathered {
     private readonly frame: Frame,
   ) {}
 
-  add({ content, thinking, toolCalls }: Piece): void {
-    if (!content && !thinking && toolCalls.length === 0) return;
-    this.content += content;
-    this.thinking += thinking;
-    this.toolCalls.push(...toolCalls);
-    if (this.isAsked) return;
-    this.isAsked = true;
-    this.frame(() => this.flush());
+  /** False when there was room for a part of it alone, which is taken. */
+  add({ content, thinking, toolCalls }: Piece): boolean {
+    if (!content && !thinking && toolCalls.length === 0) return true;
+    this.thinking += this.fitting(thinking);
+    this.content += this.fitting(content);
+    const calls = toolCalls.filter((call) => this.fits(call));
+    this.toolCalls.push(...calls);
+    if (!this.isAsked) {
+      this.isAsked = true;
+      this.frame(() => this.flush());
+    }
+    return this.room_chars >= 0 && calls.length === toolCalls.length;
+  }
+
+  /** The part of a text for which there is room. */
+  private fitting(text: string): string {
+    const part = text.slice(0, Math.max(0, this.room_chars));
+    this.room_chars -= text.length;
+    return part;
+  }
+
+  /** A call is taken whole, or not at all. */
+  private fits(call: ToolCall): boolean {
+    const chars = JSON.stringify(call).length;
+    if (this.room_calls === 0 || chars > this.room_chars) return false;
+    this.room_calls -= 1;
+    this.room_chars -= chars;
+    return true;
   }
 
   flush(): void {

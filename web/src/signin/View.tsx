@@ -1,7 +1,7 @@
 // Signing in. Shown instead of the page to who has never been signed in here, and over the page (`overlay`) when a session ends in the
 // middle of work; it is done when `session` says `signed_in`.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { refreshSession, session, signInWith, type Issuer } from "../api/session";
 import { go, route } from "../app/navigation";
 import { Button } from "../ui/Button";
@@ -11,14 +11,15 @@ import { Lines } from "../ui/Lines";
 import { Prose } from "../ui/Prose";
 import { useNow } from "../ui/useNow";
 import { arrive, leaveForProvider } from "./place";
-import { problemOf, problemOfWord, providerName, secondsLeft, tokenOf, type SignInProblem, type Way } from "./state";
+import { isRefused, problemOf, problemOfWord, providerName, secondsLeft, tokenOf, type SignInProblem, type Way } from "./state";
 
 export function SignInView({ overlay, link, error }: { overlay: boolean; link: string | null; error: string | null }) {
   const [problem, setProblem] = useState<SignInProblem | null>(error === null ? null : problemOfWord(error));
   const [isBusy, setBusy] = useState(false);
-  const pending = useRef(link);
   const now = session.value;
-  const ways = now.phase === "signed_out" ? now.answer.ways : null;
+  // One thing at a time: the other ways are there when the link was none.
+  const withLink = canKeepCookie() ? link : null;
+  const ways = now.phase === "signed_out" && withLink === null ? now.answer.ways : null;
 
   const signIn = async (way: Way, secret: string): Promise<boolean> => {
     setBusy(true);
@@ -28,20 +29,13 @@ export function SignInView({ overlay, link, error }: { overlay: boolean; link: s
       arrive();
       return true;
     } catch (thrown) {
+      if (way === "link" && isRefused(thrown)) forgetLink();
       setProblem(problemOf(thrown, way, Date.now()));
       return false;
     } finally {
       setBusy(false);
     }
   };
-  useEffect(() => {
-    const secret = link ?? pending.current;
-    pending.current = null;
-    if (secret === null || !canKeepCookie()) return;
-    // Used up by the try, so it is not tried twice.
-    if (route.value.view === "signin") go({ view: "signin", link: null, error: null }, { replace: true });
-    void signIn("link", secret);
-  }, [link]);
   useEffect(() => {
     // Somebody may have signed in in another tab of this browser.
     const look = (): void => {
@@ -63,6 +57,7 @@ export function SignInView({ overlay, link, error }: { overlay: boolean; link: s
       {overlay && <p>Your time here has run out. What you were doing is kept, and goes on when you are signed in again.</p>}
       {!canKeepCookie() && <PlainHttp />}
       {problem && <WhatWentWrong problem={problem} />}
+      {withLink !== null && <LinkForm isBusy={isBusy} onPress={() => void signIn("link", withLink)} />}
       {(ways?.issuers ?? []).map((issuer) => (
         <Provider key={issuer.id} issuer={issuer} overlay={overlay} />
       ))}
@@ -76,6 +71,23 @@ export function SignInView({ overlay, link, error }: { overlay: boolean; link: s
 /** A browser keeps the cookie, which is marked Secure, only on https and on this very machine. */
 function canKeepCookie(): boolean {
   return window.isSecureContext;
+}
+
+/** A link is good once: it is used by a press, and not by whatever opens links to look at what is behind them. */
+function LinkForm({ isBusy, onPress }: { isBusy: boolean; onPress: () => void }) {
+  return (
+    <div class="stack">
+      <p>The link that you have opened signs this browser in, once.</p>
+      <Button kind="primary" class="button-wide" disabled={isBusy} onClick={onPress}>
+        {isBusy ? "Signing in …" : `Sign in to ${location.host}`}
+      </Button>
+    </div>
+  );
+}
+
+/** Used up or no link at all, it leads nowhere any more. */
+function forgetLink(): void {
+  if (route.value.view === "signin") go({ view: "signin", link: null, error: null }, { replace: true });
 }
 
 function PlainHttp() {

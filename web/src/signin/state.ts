@@ -39,6 +39,11 @@ export function problemOf(error: unknown, way: Way, now_ms: number): SignInProbl
   }
 }
 
+/** Whether what was shown is not good, and another try with it is of no use. */
+export function isRefused(error: unknown): boolean {
+  return error instanceof ApiError && error.fault.kind === "unauthenticated";
+}
+
 /** What a failed way through an identity provider means; the relay says it as one word in the address. */
 export function problemOfWord(word: string): SignInProblem {
   const say = (sentence: string, next: string): SignInProblem => ({ sentence, next, until_ms: null });

@@ -1,6 +1,6 @@
 // A button that opens a list of actions. Arrow keys move, Esc and a click elsewhere close, focus goes back to the button.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "./Button";
 
 export interface MenuItem {
@@ -30,7 +30,7 @@ export function Menu({ label, children, items, class: extra, up, alignEnd }: Pro
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!isOpen) return;
     entries(list.current)[0]?.focus();
     const outside = (event: Event): void => {
