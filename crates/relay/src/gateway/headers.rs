@@ -151,7 +151,12 @@ fn is_expected_type(headers: &HeaderMap) -> bool {
     let (Some(value), None) = (values.next(), values.next()) else {
         return !headers.contains_key(header::CONTENT_TYPE);
     };
-    let essence = value.to_str().unwrap_or_default().split(';').next();
+    let text = value.to_str().unwrap_or_default();
+    // A list of types, which this field is not: a browser takes the last of it (Fetch, "extract a MIME type").
+    if text.contains(',') {
+        return false;
+    }
+    let essence = text.split(';').next();
     let (top, sub) = essence
         .unwrap_or_default()
         .trim()
@@ -449,6 +454,9 @@ mod tests {
             &[""],
             &["nonsense"],
             &["application/json", "text/html"],
+            &["application/json, text/html"],
+            &["application/json;charset=utf-8,text/html"],
+            &["audio/mpeg, text/html"],
         ] {
             assert_eq!(shown(other), ["application/octet-stream"], "{other:?}");
         }
