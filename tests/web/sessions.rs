@@ -6,7 +6,7 @@ use std::{
 };
 
 use c2l_auth::{Kind, Pepper, Scope, Scopes, SigningKey};
-use c2l_relay::{Accounts, Config};
+use c2l_relay::{Accounts, Config, Rate};
 use c2l_testkit::{CapturedLog, PATIENCE, TestAgent, TestRelay, TestUpstream, eventually, tokens};
 use http::Method;
 use serde_json::json;
@@ -328,4 +328,41 @@ async fn another_method_is_refused() {
             "{method} {path}"
         );
     }
+}
+
+#[tokio::test]
+async fn sign_ins_and_renewals_count_as_requests_of_their_user() {
+    let relay = TestRelay::start_with(|config| {
+        config.rates.user_requests = Rate::new(3, HOUR);
+    })
+    .await;
+    let token = account_token(&relay, "ada");
+    let sign_in = async || {
+        let shown = json!({ "token": token });
+        Browser::at(&relay).post("/web/v1/session", &shown).await
+    };
+    for _ in 0..3 {
+        assert_eq!(sign_in().await.status(), 200);
+    }
+    let over = sign_in().await;
+    assert_eq!(over.status(), 429);
+    let wait: u64 = over.header("retry-after").parse().expect("seconds");
+    assert!((1..=1200).contains(&wait), "{wait}");
+    assert!(!over.headers().contains_key("set-cookie"));
+    assert_eq!(
+        refusal(over).await,
+        (429, "user_over_limit".to_owned()),
+        "and nobody is signed in"
+    );
+    assert_eq!(Browser::of(&relay, "bob").await.look().await["user"], "bob");
+
+    // Over the limit nothing is renewed, and nobody is signed out by that.
+    let old = kept(&relay.key(), "eve", 20 * HOUR, 7 * HOUR, 12 * HOUR);
+    let mut renewed = 0;
+    for _ in 0..5 {
+        let browser = Browser::with(&relay, &old);
+        assert_eq!(browser.look().await["user"], "eve");
+        renewed += u32::from(browser.session() != old);
+    }
+    assert_eq!(renewed, 3);
 }

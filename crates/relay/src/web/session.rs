@@ -141,6 +141,7 @@ async fn sign_in(
                 TokenKind::Api | TokenKind::Agent => Scope::Account,
             };
             caller.require(needed)?;
+            relay.guard.request(asker, &Payer::of(&caller))?;
             open(relay, web, asker, &caller.user, now, "token").await
         }
         (None, Some(link)) => {
@@ -176,7 +177,8 @@ pub(super) async fn open(
     Ok(opened)
 }
 
-/// The next token of a browser, when half of the present one's time is over.
+/// The next token of a browser, when half of the present one's time is over. It counts as a request of theirs; over the limit
+/// there is none for now, and the present one is as good as before.
 async fn renewed(
     relay: &Relay,
     web: &WebConfig,
@@ -194,6 +196,9 @@ async fn renewed(
         .unwrap_or_default();
     let most = life(web, began, now);
     if left > web.life() / 2 || most <= left {
+        return Ok(None);
+    }
+    if relay.guard.request(asker, &Payer::of(caller)).is_err() {
         return Ok(None);
     }
     let opened = issue(relay, web, asker, &caller.user, (id, began)).await?;
