@@ -1,7 +1,7 @@
 //! Other origins: what a page of somebody else's can do with this browser's cookie, and under a name that it points here.
 
 use c2l_relay::PublicUrl;
-use c2l_testkit::{Caller, TestAgent, TestRelay, TestUpstream, empty, full};
+use c2l_testkit::{Caller, CapturedLog, TestAgent, TestRelay, TestUpstream, empty, full};
 use http::{HeaderValue, Method};
 use serde_json::json;
 
@@ -268,4 +268,30 @@ async fn web_07_under_a_strange_name_there_is_no_page_and_nothing_that_it_calls(
             );
         }
     }
+}
+
+#[tokio::test]
+async fn who_proves_nothing_fills_no_audit_log() {
+    let log = CapturedLog::start();
+    let relay = TestRelay::start().await;
+    let stranger = Browser::at(&relay);
+    let ours = format!("http://{}", relay.address());
+    for turn in 0..50 {
+        let (method, path) = &CALLS[turn % CALLS.len()];
+        let bare = stranger.bare(Method::GET, "/web/v1/session");
+        let foreign = stranger
+            .bare(method.clone(), path)
+            .header("x-c2l-web", "1")
+            .header("sec-fetch-site", "cross-site");
+        let unmarked = stranger.bare(method.clone(), path).header("origin", &ours);
+        for request in [bare, foreign, unmarked] {
+            let answer = stranger.send(request.body(empty()).expect("a request"));
+            assert_eq!(answer.await.status(), 403, "{method} {path}");
+        }
+    }
+    assert_eq!(log.text().matches("policy_refused").count(), 0);
+    // Who shows a credential and asks for what is not allowed is in it.
+    let caller = Caller::new(relay.address(), relay.api_token("ada"));
+    assert_eq!(caller.post("/api/pull", &json!({})).await.status(), 403);
+    assert_eq!(log.text().matches("policy_refused").count(), 1);
 }
