@@ -12,7 +12,7 @@ use c2l_testkit::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Browser, COOKIE};
+use super::{Browser, COOKIE, refusal};
 
 const SIGN_IN: &str = "__Host-c2l-signin";
 
@@ -82,7 +82,12 @@ async fn navigate(browser: &Browser, path: &str) -> Answer {
 
 /// Where the page stands after the way back.
 async fn back(browser: &Browser, query: &str) -> String {
-    let answer = navigate(browser, &format!("/web/v1/callback?{query}")).await;
+    back_at(browser, "/web/v1/callback", query).await
+}
+
+/// The same, at this address.
+async fn back_at(browser: &Browser, path: &str, query: &str) -> String {
+    let answer = navigate(browser, &format!("{path}?{query}")).await;
     assert_eq!(answer.status(), 303);
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_eq!(browser.cookie(SIGN_IN), None, "it is over, either way");
@@ -309,4 +314,85 @@ async fn what_the_operator_wants_of_every_token_is_wanted_here_as_well() {
         Some("ada"),
         "by the claim that is the user"
     );
+}
+
+/// Where the browser is sent by the provider of this number, once that has said where people sign in.
+async fn sent_by(browser: &Browser, number: usize) -> String {
+    eventually(PATIENCE, "the provider has said where", async || {
+        let answer = navigate(browser, &format!("/web/v1/signin/{number}")).await;
+        let address = answer.header("location").to_owned();
+        address.contains("/authorize?").then_some(address)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_provider_gets_a_code_that_another_one_gave_out() {
+    let key = ProviderKey::es256("k");
+    let (honest, other) = (
+        TestProvider::start(&[&key]).await,
+        TestProvider::start(&[&key]).await,
+    );
+    let own = Arc::new(SigningKey::ephemeral().expect("random numbers"));
+    let issuers = vec![honest.as_issuer(), other.as_issuer(), own.issuer()];
+    let verifier = Verifier::new(issuers).expect("sound issuers");
+    let relay = TestRelay::start_on("127.0.0.1:0", own, |config| {
+        config.verifier = Arc::new(verifier);
+        config.providers = vec![honest.as_sign_in(), other.as_sign_in()];
+    })
+    .await;
+    let first = Browser::at(&relay);
+    let of_honest = sent_by(&first, 0).await;
+    assert!(of_honest.contains("%2Fweb%2Fv1%2Fcallback&"), "{of_honest}");
+
+    // Whoever asks the other one is led on to the honest one, with what was meant for the other: the honest provider sends the
+    // browser back to its own address alone.
+    let victim = Browser::at(&relay);
+    let of_other = sent_by(&victim, 1).await;
+    assert!(
+        of_other.contains("%2Fweb%2Fv1%2Fcallback%2F1&"),
+        "{of_other}"
+    );
+    let field = |address: &str, name: &str| {
+        let (_, query) = address.split_once('?').expect("a query");
+        let mut fields = query.split('&').filter_map(|field| field.split_once('='));
+        let found = fields.find(|(found, _)| *found == name);
+        found.expect("a field").1.to_owned()
+    };
+    let mut mixed = of_other.replace(&other.issuer(), &honest.issuer());
+    mixed = mixed.replace("callback%2F1&", "callback&");
+    let query = honest.sign_in(&mixed, &key, "ada", |_| {});
+    assert!(query.ends_with(&field(&of_other, "state")), "{query}");
+    let seed = victim.cookie(SIGN_IN).expect("a seed");
+    assert_out(&victim, &query, "refused").await;
+    assert_eq!((honest.exchanges(), other.exchanges()), (0, 0));
+
+    // Each at its own address signs in.
+    victim.put(SIGN_IN, &seed);
+    let query = other.sign_in(&of_other, &key, "ada", |_| {});
+    let place = back_at(&victim, "/web/v1/callback/1", &query).await;
+    assert_eq!((place.as_str(), other.exchanges()), ("/", 1));
+    assert_eq!(victim.look().await["issuer"], other.issuer());
+    let query = honest.sign_in(&of_honest, &key, "ada", |_| {});
+    assert_eq!(back(&first, &query).await, "/");
+    assert_eq!(first.look().await["issuer"], honest.issuer());
+    for path in ["0", "01", "+1", "x", "1/1"] {
+        let answer = navigate(&victim, &format!("/web/v1/callback/{path}?{query}")).await;
+        let (status, _) = refusal(answer).await;
+        assert!([403, 404].contains(&status), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn sign_ins_at_a_provider_count_as_requests_of_their_user() {
+    let stand = Stand::start_with(|config| {
+        config.rates.user_requests = Rate::new(2, Duration::from_secs(3600));
+    })
+    .await;
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        let (browser, query) = stand.away(|_| {}).await;
+        said.push(back(&browser, &query).await);
+    }
+    assert_eq!(said, ["/", "/", "/#/signin?error=busy"]);
 }

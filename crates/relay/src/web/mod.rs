@@ -82,7 +82,8 @@ pub(crate) async fn answer(
     match segments {
         // Where browsers are led by links and by the provider: nothing is read or changed with the cookie there.
         ["signin", number] => return provider::leave(relay, web, number, &head),
-        ["callback"] => return provider::arrive(relay, web, &head).await,
+        ["callback"] => return provider::arrive(relay, web, None, &head).await,
+        ["callback", number] => return provider::arrive(relay, web, Some(number), &head).await,
         _ => proof::check(relay, &head).inspect_err(|_| {
             if let Some(record) = record {
                 record.of_stranger();

@@ -1,23 +1,25 @@
 //! Signing in at an identity provider: the browser goes there and comes back with a code (OpenID Connect, PKCE).
 //!
 //! ```text
-//!   /web/v1/signin/<n> ── seed kept in a cookie ──▶ the provider ── code, state ──▶ /web/v1/callback ──▶ `/`, signed in
+//!   /web/v1/signin/<n> ── seed kept in a cookie ──▶ the provider ── code, state ──▶ /web/v1/callback[/<n>] ──▶ `/`, signed in
 //! ```
 //!
 //! Invariant: a code is looked at only in the browser that was sent for it, within ten minutes; the seed in its cookie is all
-//! that is kept meanwhile, and everything that is compared is a hash of it and of the provider.
+//! that is kept meanwhile, and everything that is compared is a hash of it and of the provider. Each provider has an address of
+//! its own to send the browser back to, so none gets a code that another one gave out (RFC 9700 §4.4.2).
 
 use std::time::{Duration, SystemTime};
 
-use c2l_auth::{Scope, Secret, SignIn};
+use c2l_auth::{Fingerprint, Scope, Secret, SignIn};
 use c2l_tunnel::{Fault, Kind};
 use http::{HeaderValue, Method, Response, StatusCode, header, request};
 
 use super::{WebConfig, cookie, hosts, session, unknown, wrong_method};
 use crate::{
     Relay,
+    audit::CredentialName,
     gateway::{body::GatewayBody, rest},
-    limits::Asker,
+    limits::{Asker, Payer},
     login::form::Form,
     providers::{NotSignedIn, SignInAt},
     status::unix_seconds,
@@ -83,7 +85,7 @@ pub(super) fn leave(
             "a defect of the relay; it was logged",
         )
     })?;
-    let redirect_to = callback(&origin);
+    let redirect_to = callback(&origin, number);
     let providers = relay.identities.providers();
     let Some(url) = providers.authorization_url(at, &sign_in, &redirect_to) else {
         return Ok(back(Why::Unreachable));
@@ -100,19 +102,21 @@ pub(super) fn leave(
     Ok(response)
 }
 
-/// Takes the browser back, with a code or without.
+/// Takes the browser back, with a code or without; `number` stands behind the address that it was sent to.
 ///
 /// # Errors
-/// `MethodNotAllowed`.
+/// `RouteUnknown`, `MethodNotAllowed`.
 pub(super) async fn arrive(
     relay: &Relay,
     web: &WebConfig,
+    number: Option<&str>,
     head: &request::Parts,
 ) -> Result<Response<GatewayBody>, Fault> {
     if head.method != Method::GET {
         return Err(wrong_method());
     }
-    let mut response = match signed_in(relay, web, head).await {
+    let number = provider_of(number).ok_or_else(unknown)?;
+    let mut response = match signed_in(relay, web, number, head).await {
         Ok(opened) => {
             let mut response = to("/");
             opened.keep(&mut response);
@@ -129,18 +133,23 @@ pub(super) async fn arrive(
 async fn signed_in(
     relay: &Relay,
     web: &WebConfig,
+    number: usize,
     head: &request::Parts,
 ) -> Result<session::Opened, Why> {
     let began = SystemTime::now();
     let asker = Asker::of(&head.extensions);
-    let (at, sign_in) = resumed(relay, head, began).ok_or(Why::Expired)?;
+    let (sent_to, at, sign_in) = resumed(relay, head, began).ok_or(Why::Expired)?;
+    // Whose answer it is: the one that was asked answers at its own address.
+    if sent_to != number {
+        return Err(Why::Refused);
+    }
     let query = head.uri.query().unwrap_or_default();
     let said = Form::parse(query.as_bytes()).ok_or(Why::Denied)?;
     let state = said.get("state").map(Secret::new).ok_or(Why::Expired)?;
     if state != sign_in.state(&at.issuer) {
         return Err(Why::Expired);
     }
-    // Whose answer it is, where it says so (RFC 9207).
+    // And where it says so itself (RFC 9207).
     if said.get("iss").is_some_and(|issuer| issuer != at.issuer) {
         return Err(Why::Refused);
     }
@@ -151,7 +160,7 @@ async fn signed_in(
     let origin = hosts::origin(relay, web, head).ok_or(Why::Expired)?;
     let providers = relay.identities.providers();
     let exchanged = providers
-        .exchange(at, &sign_in, code, &callback(&origin))
+        .exchange(at, &sign_in, code, &callback(&origin, number))
         .await;
     let grant = exchanged.map_err(|why| match why {
         NotSignedIn::Unreachable => Why::Unreachable,
@@ -162,6 +171,13 @@ async fn signed_in(
         let reason = "what the provider says of this user allows no models (scopes)";
         return Err(refused(relay, &asker, reason));
     }
+    let payer = Payer {
+        user: grant.user.clone(),
+        credential: CredentialName::of_grant(&grant, Fingerprint::of(code)),
+        own_requests: None,
+    };
+    let counted = relay.guard.request(&asker, &payer);
+    counted.map_err(|_| Why::Busy)?;
     let opened = session::open(relay, web, &asker, &grant.user, began, "issuer").await;
     opened.map_err(|_| Why::Refused)
 }
@@ -175,12 +191,12 @@ fn refused(relay: &Relay, asker: &Asker, reason: &str) -> Why {
     Why::Refused
 }
 
-/// The sign-in that this browser was sent away for, and where to.
+/// The sign-in that this browser was sent away for, and where to: the provider's number, and what it is.
 fn resumed<'a>(
     relay: &'a Relay,
     head: &request::Parts,
     now: SystemTime,
-) -> Option<(&'a SignInAt, SignIn)> {
+) -> Option<(usize, &'a SignInAt, SignIn)> {
     let kept = cookie::find(&head.headers, SIGN_IN)?;
     let mut parts = kept.expose().splitn(3, '.');
     let began: i64 = parts.next()?.parse().ok()?;
@@ -188,11 +204,23 @@ fn resumed<'a>(
     let sign_in = SignIn::resume(parts.next()?)?;
     let age = u64::try_from(unix_seconds(now).checked_sub(began)?).ok()?;
     let at = relay.identities.providers().sign_ins().get(number)?;
-    (age <= PATIENCE.as_secs()).then_some((at, sign_in))
+    (age <= PATIENCE.as_secs()).then_some((number, at, sign_in))
 }
 
-fn callback(origin: &str) -> String {
-    format!("{origin}/web/v1/callback")
+/// Where the provider of this number sends the browser back to. The first one's address is the same whether there are others
+/// or not, so one more changes nothing at it.
+fn callback(origin: &str, number: usize) -> String {
+    match number {
+        0 => format!("{origin}/web/v1/callback"),
+        number => format!("{origin}/web/v1/callback/{number}"),
+    }
+}
+
+/// Whose address that is, by what stands behind `callback`. Each has one address, written in one way.
+fn provider_of(number: Option<&str>) -> Option<usize> {
+    let Some(text) = number else { return Some(0) };
+    let number: usize = text.parse().ok()?;
+    (number > 0 && number.to_string() == text).then_some(number)
 }
 
 /// To the page, which says what was wrong.
