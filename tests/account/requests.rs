@@ -58,6 +58,7 @@ async fn a_request_is_listed_while_it_runs_and_its_numbers_grow() {
         (&json!("/api/chat"), &json!("POST"), &json!("desk"))
     );
     for unknown in [
+        "model",
         "status",
         "error",
         "origin",
@@ -81,6 +82,7 @@ async fn a_request_is_listed_while_it_runs_and_its_numbers_grow() {
         status: 200,
         headers: Vec::new(),
         is_whole: false,
+        model: "Tiny".to_owned(), // as the agent says it; the relay reads no body
     };
     agent.respond(stream, Response::Head(head)).await;
     let mut answer = within(PATIENCE, "the answer", asking)
@@ -113,6 +115,7 @@ async fn a_request_is_listed_while_it_runs_and_its_numbers_grow() {
     );
     assert!(number(&running["first_byte_ms"]) < 60_000);
     assert_eq!(running["seq"], first["requests"][0]["seq"]);
+    assert_eq!(running["model"], "Tiny");
 
     agent.respond(stream, Response::End(End::default())).await;
     assert_eq!(answer.piece().await.expect("a clean end"), None);
@@ -138,6 +141,53 @@ async fn a_request_is_listed_while_it_runs_and_its_numbers_grow() {
         !whole.contains("secret") && !whole.contains("x=y"),
         "{whole}"
     );
+}
+
+#[tokio::test]
+async fn the_model_of_a_request_is_listed_also_of_one_that_was_refused() {
+    let relay = TestRelay::start().await;
+    let upstream = TestUpstream::start().await;
+    let _agent = TestAgent::connect(&relay, "ada", upstream.address()).await;
+    let ada = owner(&relay, "ada");
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    for (path, model, status) in [
+        ("/api/chat", "tiny", 200),
+        ("/v1/chat/completions", "TINY:latest", 404),
+        ("/api/chat", "gpt-oss:120b-cloud", 403),
+    ] {
+        let body = json!({ "model": model, "messages": messages });
+        assert_eq!(ada.post(path, &body).await.status(), status, "{model}");
+    }
+    assert_eq!(ada.get("/api/tags").await.status(), 200);
+    let listed = requests(&ada).await;
+    let models: Vec<_> = listed.iter().map(|entry| entry["model"].clone()).collect();
+    let wanted = json!(["tiny", "TINY:latest", "gpt-oss:120b-cloud", null]);
+    assert_eq!(json!(models), wanted);
+}
+
+#[tokio::test]
+async fn a_name_of_a_model_that_is_none_is_not_listed() {
+    let relay = TestRelay::start().await;
+    let token = relay.agent_token("ada");
+    let agent = FakeAgent::connect(relay.address(), &token, "desk").await;
+    let mut agent = agent.expect("a session");
+    for said in ["m".repeat(257), "\u{1b}[2J".to_owned()] {
+        let asking = owner(&relay, "ada");
+        let asked = tokio::spawn(async move { asking.get("/api/tags").await });
+        let stream = next_stream(&mut agent).await;
+        let head = ResponseHead {
+            status: 200,
+            headers: Vec::new(),
+            is_whole: true,
+            model: said,
+        };
+        agent.respond(stream, Response::Head(head)).await;
+        let answer = within(PATIENCE, "the answer", asked).await;
+        assert_eq!(answer.expect("a task").status(), 200);
+    }
+    let listed = requests(&owner(&relay, "ada")).await;
+    let models: Vec<_> = listed.iter().map(|entry| entry["model"].clone()).collect();
+    assert_eq!(json!(models), json!([null, null]));
 }
 
 #[tokio::test]

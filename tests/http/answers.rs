@@ -52,6 +52,7 @@ async fn http_19_a_field_that_is_none_is_never_written_to_the_caller() {
             status: 200,
             headers: vec![header(b"x-first", b"1"), header(name, value)],
             is_whole: true,
+            model: String::new(),
         };
         let frame = tunnel_response::Frame::Head(head);
         agent.respond(request.stream_id, frame).await;
@@ -90,6 +91,7 @@ async fn from_an_agent(lengths: &[&str], is_whole: bool, body: &'static [u8]) ->
             .map(|length| header(b"content-length", length))
             .collect(),
         is_whole,
+        model: String::new(),
     };
     agent.respond(id, tunnel_response::Frame::Head(head)).await;
     if !is_whole {

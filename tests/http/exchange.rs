@@ -287,6 +287,7 @@ async fn trailers_of_a_request_cross_the_tunnel() {
         status: 204,
         headers: Vec::new(),
         is_whole: true,
+        model: String::new(),
     };
     agent.respond(id, tunnel_response::Frame::Head(head)).await;
     assert_eq!(connection.head(false).await.status, 204);

@@ -22,6 +22,7 @@ async fn answer_one(agent: &mut FakeAgent, text: &str) -> Result<(), Status> {
                 status: 200,
                 headers: Vec::new(),
                 is_whole: false,
+                model: String::new(),
             };
             agent.respond(frame.stream_id, Response::Head(head)).await;
             let body = Response::Body(text.to_owned().into());

@@ -20,6 +20,7 @@ fn ok() -> Response {
         status: 200,
         headers: Vec::new(),
         is_whole: false,
+        model: String::new(),
     })
 }
 

@@ -377,6 +377,7 @@ async fn res_08_a_body_frame_over_the_limit_ends_that_session_alone() {
         status: 200,
         headers: Vec::new(),
         is_whole: false,
+        model: String::new(),
     };
     let both = [
         Frame::Head(head),

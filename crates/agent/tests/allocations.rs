@@ -1,9 +1,10 @@
-//! How often the agent asks for memory to let the fields of a small request cross.
+//! How often the agent asks for memory to let the fields of a small request cross, and to know its model.
 //!
 //! Invariant: what is counted here does not grow unseen. The counts are of one thread, and the same on each run.
 
 use allocation_counter::measure;
 use c2l_agent::measured::{toward_caller, toward_upstream};
+use c2l_models::{Glance, members};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -49,4 +50,23 @@ fn an_answer_crosses_with_at_most_one_list_of_what_stays() {
         ("transfer-encoding", "chunked"),
     ];
     assert_eq!(allocations(&chunked, toward_caller), 1);
+}
+
+#[test]
+fn a_model_is_seen_in_passing_with_its_name_alone() {
+    let look = |pieces: &[&str]| {
+        let mut model = None;
+        let cost = measure(|| {
+            let mut glance = Glance::for_json(members::MODEL);
+            model = pieces
+                .iter()
+                .find_map(|piece| glance.look(piece.as_bytes()));
+        });
+        (cost.count_total, model)
+    };
+    let tiny = || Some("tiny".to_owned());
+    assert_eq!(look(&[r#"{"model":"tiny","messages":[]}"#]), (1, tiny()));
+    assert_eq!(look(&[r#"{"messages":[]}"#]), (0, None));
+    // What was read of a name that is not whole yet is kept.
+    assert_eq!(look(&[r#"{"model":"ti"#, r#"ny"}"#]), (2, tiny()));
 }

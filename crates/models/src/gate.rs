@@ -35,13 +35,18 @@ enum Scanner {
 struct Verdict {
     judge: Judge,
     is_model_named: bool,
+    /// The first one, until somebody takes it.
+    model: Option<String>,
 }
 
 impl Verdict {
     fn on(&mut self, found: Found<'_>) -> Result<(), Refusal> {
         match found.holds {
             Holds::Model => {
-                self.is_model_named |= !found.text.is_empty();
+                if !found.text.is_empty() && !self.is_model_named {
+                    self.is_model_named = true;
+                    self.model = Some(found.text.to_owned());
+                }
                 self.judge.name(found.text)
             }
             _ if found.text.is_empty() => Ok(()),
@@ -73,6 +78,7 @@ impl Gate {
             verdict: Verdict {
                 judge,
                 is_model_named: false,
+                model: None,
             },
             held: Vec::new(),
         }
@@ -108,6 +114,11 @@ impl Gate {
             return self.finish();
         }
         Ok(piece)
+    }
+
+    /// The first model that the body names, once, as it is spelled; also one that was refused.
+    pub fn take_model(&mut self) -> Option<String> {
+        self.verdict.model.take()
     }
 
     /// How much is held back now.

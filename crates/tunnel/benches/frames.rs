@@ -53,6 +53,7 @@ fn answer() -> ResponseHead {
         status: StatusCode::OK,
         headers,
         is_whole: false,
+        model: String::new(),
     }
 }
 

@@ -152,6 +152,9 @@ pub struct Fault {
     pub is_retry_safe: bool,
     /// When a retry passes, where that is known better than by the kind. Does not cross the tunnel.
     pub retry_after: Option<Duration>,
+    /// The model that the request named, where an agent says it; otherwise empty. One that does not
+    /// [fit](crate::wire::is_model_name) arrives as empty.
+    pub model: String,
 }
 
 impl Fault {
@@ -163,6 +166,7 @@ impl Fault {
             message: message.into(),
             is_retry_safe: false,
             retry_after: None,
+            model: String::new(),
         }
     }
 

@@ -81,6 +81,9 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
     /// True when no body follows.
     pub is_whole: bool,
+    /// The model that the request named, as it spelled it; empty when that is not known. One that does not
+    /// [fit](crate::wire::is_model_name) arrives as empty.
+    pub model: String,
 }
 
 /// One frame of one stream.

@@ -64,6 +64,7 @@ impl Pair {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             is_whole: false,
+            model: String::new(),
         };
         answers.answer(head).unwrap();
         hand_over(&agent, &relay, now);
@@ -179,6 +180,43 @@ fn a_token_takes_few_allocations_from_end_to_end() {
     let most = 2 * FRAMES + FRAMES / 50;
     assert!(cost.count_total <= most, "{each} a token");
     assert!(cost.bytes_total <= 1024 * FRAMES, "{cost:?}");
+}
+
+/// What the head of an answer costs on its way through the encoding, once everything has its size.
+fn cost_of_head(model: &str) -> u64 {
+    let mut encoder = Encoder::new(Side::Agent);
+    let mut decoder = Decoder::new(Side::Agent, MIB);
+    let mut line = VecDeque::new();
+    let mut cross = |model: String| {
+        let head = ResponseHead {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            is_whole: false,
+            model,
+        };
+        let id = c2l_tunnel::StreamId::new(1).unwrap();
+        let frames = vec![(id, c2l_tunnel::Frame::ResponseHead(Box::new(head)))];
+        let control = Vec::new();
+        let cost = measure(|| {
+            encoder.encode(Batch { control, frames }, &mut line);
+            while let Some(piece) = line.pop_front() {
+                for part in piece.into_parts() {
+                    decoder.push(part);
+                }
+            }
+            assert!(decoder.next_batch().unwrap().is_some());
+        });
+        cost.count_total
+    };
+    cross(model.to_owned());
+    cross(model.to_owned())
+}
+
+#[test]
+fn a_model_costs_the_head_of_an_answer_one_allocation_and_none_costs_nothing() {
+    let without = cost_of_head("");
+    println!("{without} allocations without a model");
+    assert_eq!(cost_of_head("hf.co/somebody/model:q4"), without + 1);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Bodies before the gate that holds their end back, against a JSON parser of others as the oracle.
 //!
 //! Invariant: what reached the other side is the start of what was sent; it holds a whole object only if every model
-//! named in that, as Go would read it, is one that is allowed.
+//! named in that, as Go would read it, is one that is allowed. Who only glances sees the first one named.
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use c2l_models::{Gate, Judge, Refusal, Rules, members};
+use c2l_models::{Gate, Glance, Judge, Refusal, Rules, members};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -117,7 +117,44 @@ pub fn judged(data: &[u8]) {
         let object = taken.expect("what was written is valid");
         let is_refused = result.is_err();
         assert_eq!(!is_refused, verdict(&object) == Some(true), "{result:?}");
+        assert_eq!(glanced(&body, &mut choices), first(&object));
     }
+}
+
+/// What a glance sees, in pieces.
+fn glanced(body: &[u8], choices: &mut Choices<'_>) -> Option<String> {
+    let mut glance = Glance::for_json(members::MODEL_OR_NAME);
+    let (mut model, mut rest) = (None, body);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.len().min(1 + choices.below(20)));
+        let seen = glance.look(piece);
+        assert!(seen.is_none() || model.is_none(), "told twice");
+        model = model.or(seen);
+        rest = after;
+    }
+    model
+}
+
+/// The first model that is named before anything that could be read in two ways.
+fn first(object: &[(String, Value)]) -> Option<String> {
+    let mut seen = Vec::new();
+    for (name, value) in object {
+        let name = folded(name);
+        if !["model", "name"].contains(&&*name) {
+            continue;
+        }
+        if seen.contains(&name) {
+            return None;
+        }
+        seen.push(name);
+        match value {
+            Value::Null => {}
+            Value::String(model) if model.is_empty() => {}
+            Value::String(model) => return Some(model.clone()),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// What goes through, and whether that was all.

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
-    Batch, Limits, Link, Phase, RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle,
-    StreamLimits, Welcome,
+    Answer, Batch, Limits, Link, Phase, RequestHead, ResponseHead, Scopes, Settings, Side,
+    StreamHandle, StreamLimits, Welcome,
     wire::{self, Decoder},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -221,12 +221,18 @@ fn use_stream(
     // Whatever comes of it: a stream that has failed says so, and that is all right here.
     match action {
         5 | 6 => drop(handle.poll_body(now, cx)),
-        7 if side == Side::Relay => drop(handle.poll_answer(cx)),
+        7 if side == Side::Relay => {
+            if let Poll::Ready(Ok(Answer::Head(head))) = handle.poll_answer(cx) {
+                let model = head.model;
+                assert!(model.is_empty() || wire::is_model_name(&model), "{model:?}");
+            }
+        }
         7 => drop(handle.ask_for_body()),
         8 if side == Side::Agent => drop(handle.answer(ResponseHead {
             status: StatusCode::from_u16(100 + choices.below(900) as u16).unwrap_or_default(),
             headers: HeaderMap::new(),
             is_whole: choices.one_in(4),
+            model: model(choices),
         })),
         9 | 10 => drop(handle.send_body(&mut Bytes::from(vec![7; choices.number()]), now)),
         11 => drop(handle.send_end(HeaderMap::new())),
@@ -282,6 +288,17 @@ fn reset(choices: &mut Choices<'_>) -> proto::Reset {
         origin: i32::from(choices.byte()) - 8,
         message: "\u{1b}[31m".repeat(choices.below(200)),
         is_retry_safe: choices.one_in(2),
+        model: model(choices),
+    }
+}
+
+/// Mostly none; those that are too long or not to be shown as well.
+fn model(choices: &mut Choices<'_>) -> String {
+    match choices.below(8) {
+        0 => "m".repeat(choices.below(600)),
+        1 => "\u{9b}".repeat(choices.below(2)),
+        2 => "mod\u{e8}le:1b".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -308,6 +325,7 @@ fn response(choices: &mut Choices<'_>) -> proto::TunnelResponse {
                 status: 200 + choices.number() as u32 % 512,
                 headers: fields(choices),
                 is_whole: choices.one_in(4),
+                model: model(choices),
             })),
             5..=9 => Some(Frame::Body(body(choices))),
             10 | 11 => Some(Frame::End(proto::End {

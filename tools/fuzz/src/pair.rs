@@ -515,6 +515,7 @@ impl Sender {
                 status: StatusCode::OK,
                 headers: HeaderMap::new(),
                 is_whole: total == 0,
+                model: String::new(),
             };
             if let Err(fault) = self.handle.answer(head) {
                 failed(fault);

@@ -23,6 +23,7 @@ export async function requests(report) {
     await until("more pieces", async () => (await pieces()) > before + 5);
     const text = await details.innerText();
     expect(text.includes(`key:${key.id}`) && text.includes("desk"), text);
+    expect((await row.innerText()).includes("endless:latest"), "its model is not in the table");
     stop.abort();
     await details.getByText(/Took/).waitFor();
     await details.getByText(/Whoever asked left/).waitFor();

@@ -6,15 +6,15 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use c2l_models::{Gate, Refusal};
-use c2l_tunnel::StreamHandle;
+use c2l_models::{Gate, Glance, Refusal};
+use c2l_tunnel::{StreamHandle, wire};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{headers, owner};
@@ -38,6 +38,30 @@ pub(super) struct Signals {
     pub(super) interim_answers: AtomicU32,
     /// Set when the upstream asks for a body that is held back.
     pub(super) is_body_asked: AtomicBool,
+    /// The model that the body names, until somebody takes it.
+    model: Mutex<String>,
+}
+
+impl Signals {
+    fn name(&self, model: Option<String>) {
+        if let Some(model) = model.filter(|model| wire::is_model_name(model)) {
+            *self.model.lock().unwrap_or_else(PoisonError::into_inner) = model;
+        }
+    }
+
+    /// The model that was named, once; empty when nobody knows.
+    pub(super) fn take_model(&self) -> String {
+        std::mem::take(&mut self.model.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What reads a body on its way.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// Judges it, and holds its end back until then.
+    Gate(Box<Gate>),
+    /// Sees which model it names, where every one is allowed.
+    Glance(Glance),
 }
 
 /// Why a request body ended early.
@@ -58,8 +82,8 @@ pub(super) struct RequestBody {
     stream: Option<Arc<StreamHandle>>,
     /// What is left of the announced length, if one was.
     left_bytes: Option<u64>,
-    /// Before a body whose end has not been judged yet.
-    gate: Option<Box<Gate>>,
+    /// `None` when nobody is interested, or not any more.
+    reader: Option<Reader>,
     /// Set once the stream has said that nothing more comes.
     is_ended: bool,
     signals: Arc<Signals>,
@@ -72,23 +96,23 @@ impl RequestBody {
         Self {
             stream: None,
             left_bytes: Some(0),
-            gate: None,
+            reader: None,
             is_ended: true,
             signals,
         }
     }
 
-    /// What comes from `stream`, of the announced length; its end only if `gate` lets it through.
+    /// What comes from `stream`, of the announced length; its end only if `reader` lets it through.
     pub(super) fn from_stream(
         stream: Arc<StreamHandle>,
         length: Option<u64>,
-        gate: Option<Gate>,
+        reader: Option<Reader>,
         signals: Arc<Signals>,
     ) -> Self {
         Self {
             stream: Some(stream),
             left_bytes: length,
-            gate: gate.map(Box::new),
+            reader,
             is_ended: false,
             signals,
         }
@@ -112,13 +136,21 @@ impl RequestBody {
             self.left_bytes = Some(left.ok_or_else(|| self.wrong_length())?);
         }
         let is_last = self.left_bytes == Some(0);
-        let passed = match &mut self.gate {
-            Some(gate) => gate.pass(piece, is_last),
+        let passed = match &mut self.reader {
+            Some(Reader::Gate(gate)) => {
+                let passed = gate.pass(piece, is_last);
+                self.signals.name(gate.take_model());
+                passed
+            }
+            Some(Reader::Glance(glance)) => {
+                self.signals.name(glance.look(&piece));
+                Ok(piece)
+            }
             None => Ok(piece),
         };
         let piece = passed.map_err(|refusal| self.refused(refusal))?;
         if is_last {
-            self.gate = None;
+            self.reader = None;
             // The library does not ask for the end of a body that is as long as announced.
             self.signals.is_upload_whole.store(true, Ordering::Relaxed);
         }
@@ -127,7 +159,7 @@ impl RequestBody {
 
     /// The end of the body: what was held back, then trailers, then nothing.
     fn end(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
-        if let Some(mut gate) = self.gate.take() {
+        if let Some(Reader::Gate(mut gate)) = self.reader.take() {
             let held = gate.finish().map_err(|refusal| self.refused(refusal))?;
             if !held.is_empty() {
                 return Ok(Some(self.given(held)));
@@ -184,10 +216,10 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self
-            .gate
-            .as_ref()
-            .map_or(0, |gate| gate.held_bytes() as u64);
+        let held = match &self.reader {
+            Some(Reader::Gate(gate)) => gate.held_bytes() as u64,
+            Some(Reader::Glance(_)) | None => 0,
+        };
         self.left_bytes
             .map_or_else(SizeHint::new, |left| SizeHint::with_exact(left + held))
     }

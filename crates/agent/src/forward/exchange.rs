@@ -18,7 +18,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use c2l_models::Gate;
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, ResponseHead, StreamHandle};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as _, Frame};
@@ -28,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::{
     Forwarder,
-    body::{RequestBody, Signals},
+    body::{Reader, RequestBody, Signals},
     headers,
     ollama::{Class, Endpoint},
     owner, policy,
@@ -80,8 +79,9 @@ impl Forwarder {
         let mut record = Record::new(&head);
         let signals = Arc::<Signals>::default();
         let stream = Arc::new(stream);
-        let result = self.exchange(head, &stream, &signals, &mut record).await;
-        if let Err(Failure::Here(fault)) = &result {
+        let mut result = self.exchange(head, &stream, &signals, &mut record).await;
+        if let Err(Failure::Here(fault)) = &mut result {
+            fault.model = signals.take_model();
             stream.break_off(fault.clone()); // behind whatever Ollama had said before
         }
         drop(stream);
@@ -111,9 +111,9 @@ impl Forwarder {
         let target = policy::target(&head.target)?;
         let endpoint = policy::admit(&head, target.path(), &self.owner)?;
         record.route = endpoint.template;
-        let gate = self.owner.judge_models(&head, &target, endpoint)?;
+        let reader = self.owner.judge_models(&head, &target, endpoint)?;
         let is_body_held_back = head.expects_continue && !head.is_whole;
-        let request = self.request_for(head, target.into(), gate, stream, signals)?;
+        let request = self.request_for(head, target.into(), reader, stream, signals)?;
         let mut waiting = Waiting {
             stream,
             signals,
@@ -123,7 +123,8 @@ impl Forwarder {
         let (mut connection, answer) = self.ask(request, &mut waiting).await?;
         record.first_byte = Some(record.began.elapsed());
         record.status = Some(answer.status());
-        let (head, body) = answer_head(answer)?;
+        let (mut head, body) = answer_head(answer)?;
+        head.model = signals.take_model();
         let is_refusal = head.status.is_client_error() || head.status.is_server_error();
         if is_refusal {
             // The rest of the body is not wanted. To go on writing could break the connection before the answer is
@@ -146,7 +147,7 @@ impl Forwarder {
         &self,
         head: RequestHead,
         target: Uri,
-        mut gate: Option<Gate>,
+        mut reader: Option<Reader>,
         stream: &Arc<StreamHandle>,
         signals: &Arc<Signals>,
     ) -> Result<Request<RequestBody>, Fault> {
@@ -161,7 +162,7 @@ impl Forwarder {
             RequestBody::none(Arc::clone(signals))
         } else {
             if length == Some(0)
-                && let Some(mut gate) = gate.take()
+                && let Some(Reader::Gate(mut gate)) = reader.take()
             {
                 gate.finish().map_err(owner::fault)?; // the library asks for no body that is announced as empty
             }
@@ -170,7 +171,7 @@ impl Forwarder {
                 let chunked = HeaderValue::from_static("chunked");
                 fields.insert(header::TRANSFER_ENCODING, chunked);
             }
-            RequestBody::from_stream(Arc::clone(stream), length, gate, Arc::clone(signals))
+            RequestBody::from_stream(Arc::clone(stream), length, reader, Arc::clone(signals))
         };
         if head.expects_continue && !head.is_whole {
             let expectation = HeaderValue::from_static("100-continue");
@@ -404,6 +405,7 @@ fn answer_head(answer: Response<Incoming>) -> Result<(ResponseHead, Incoming), F
         status: head.status,
         headers: headers::toward_caller(head.headers),
         is_whole: body.is_end_stream(),
+        model: String::new(),
     };
     Ok((head, body))
 }

@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
-use c2l_models::{Gate, Judge, Refusal, Rules, Who, boundary, pattern::matches};
+use c2l_models::{Gate, Glance, Judge, Refusal, Rules, Who, boundary, pattern::matches};
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead};
 use http::{HeaderMap, header, uri::PathAndQuery};
 
-use super::ollama::{ENDPOINTS, Endpoint, Names};
+use super::{
+    body::Reader,
+    ollama::{ENDPOINTS, Endpoint, Names},
+};
 use crate::config::{Config, Policy};
 
 /// The owner's allow-list, ready for use.
@@ -62,20 +65,24 @@ impl Owner {
         covers(&self.allow_routes) && !covers(&self.deny_routes)
     }
 
-    /// Judges the model that a request names in its path, and gives the gate before a body that may name one; `None`
-    /// when there is nothing to judge in the body.
+    /// Judges the model that a request names in its path, and gives what reads a body that may name one: a gate where
+    /// models are limited; `None` when there is nothing to read.
     ///
     /// # Errors
     /// When it is refused by its head alone.
-    pub(crate) fn judge_models(
+    pub(super) fn judge_models(
         &self,
         head: &RequestHead,
         target: &PathAndQuery,
         endpoint: &Endpoint,
-    ) -> Result<Option<Gate>, Fault> {
+    ) -> Result<Option<Reader>, Fault> {
         let judge = Judge::new(Arc::clone(&self.models), &head.models);
         if judge.is_open() {
-            return Ok(None);
+            let glance = match endpoint.names {
+                Names::InJson(members) if !head.is_whole => Some(Glance::for_json(members)),
+                _ => None,
+            };
+            return Ok(glance.map(Reader::Glance));
         }
         let has_body = match endpoint.names {
             Names::Nowhere => return Ok(None),
@@ -94,10 +101,11 @@ impl Owner {
             let why = "the body is encoded, so the model that it names cannot be judged; send it as it is";
             return Err(unreadable(why));
         }
-        match endpoint.names {
-            Names::InJson(members) => Ok(Some(Gate::for_json(members, judge))),
-            _ => form_gate(&head.headers, target, judge).map(Some),
-        }
+        let gate = match endpoint.names {
+            Names::InJson(members) => Gate::for_json(members, judge),
+            _ => form_gate(&head.headers, target, judge)?,
+        };
+        Ok(Some(Reader::Gate(Box::new(gate))))
     }
 }
 
@@ -193,7 +201,8 @@ mod tests {
         };
         change(&mut head);
         let gate = owner.judge_models(&head, &target, endpoint(method, target.path()));
-        gate.map(|gate| gate.is_some()).map_err(|fault| {
+        let is_gate = |reader| matches!(reader, Some(Reader::Gate(_)));
+        gate.map(is_gate).map_err(|fault| {
             assert!(fault.is_retry_safe, "nothing was sent");
             fault.kind
         })

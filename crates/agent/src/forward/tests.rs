@@ -782,6 +782,83 @@ async fn a_bad_model_is_refused_before_the_rest_of_the_body_has_come() {
 }
 
 #[tokio::test]
+async fn the_model_that_a_body_names_is_told_with_the_answer_limited_or_not() {
+    for change in [unjudged as fn(&mut Config), |_| {}] {
+        let (tunnel, upstream) = Tunnel::with_upstream_and(change).await;
+        for (path, body, model) in [
+            (
+                "/api/chat",
+                r#"{"stream":true,"model":"Tiny:1b"}"#,
+                "Tiny:1b",
+            ),
+            ("/v1/chat/completions", r#"{"model":"a\u002fb"}"#, "a/b"),
+            ("/api/show", r#"{"name":"x"}"#, "x"),
+            ("/api/chat", "{}", ""),
+        ] {
+            let caller = tunnel.post(path, body);
+            let mut peer = upstream.accept().await;
+            peer.head().await;
+            assert_eq!(peer.bytes(body.len()).await, body);
+            peer.say("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
+                .await;
+            assert_eq!(caller.head().await.model, model, "{body}");
+            assert_eq!(caller.body().await.as_deref(), Ok("ok"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_judges_goes_on_before_its_model_is_known() {
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
+    let mut request = head(Method::POST, "/api/chat", &[("content-length", "23")]);
+    request.is_whole = false;
+    let caller = tunnel.open(request);
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    for piece in [r#"{"mod"#, r#"el":"ti"#, r#"ny","#] {
+        caller.send(piece);
+        assert_eq!(peer.bytes(piece.len()).await, piece);
+    }
+    peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+        .await;
+    assert_eq!(caller.head().await.model, "tiny");
+    caller.send(r#""a": 1}"#);
+    caller.end();
+    peer.say("0\r\n\r\n").await;
+    assert_eq!(caller.body().await.as_deref(), Ok("ok"));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_should_be_shown_is_not_told() {
+    let (tunnel, upstream) = Tunnel::with_upstream_and(unjudged).await;
+    let caller = tunnel.post("/api/chat", r#"{"model":"a\u009bb"}"#);
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    peer.bytes(20).await;
+    peer.say(OK).await;
+    assert_eq!(caller.head().await.model, "");
+}
+
+#[tokio::test]
+async fn a_refused_model_is_told_with_the_refusal() {
+    let deny = |config: &mut Config| config.policy.deny_models = vec!["bad".to_owned()];
+    let (tunnel, _upstream) = Tunnel::with_upstream_and(deny).await;
+    let refused = tunnel
+        .post("/api/chat", r#"{"model":"BAD:1b"}"#)
+        .fault()
+        .await;
+    assert_eq!(
+        (refused.kind, refused.model.as_str()),
+        (Kind::Forbidden, "BAD:1b")
+    );
+    let unnamed = tunnel.post("/api/chat", "{}").fault().await;
+    assert_eq!(
+        (unnamed.kind, unnamed.model.as_str()),
+        (Kind::Forbidden, "")
+    );
+}
+
+#[tokio::test]
 async fn a_trailer_still_follows_an_end_that_was_held_back() {
     let (tunnel, upstream) = Tunnel::with_upstream().await;
     let mut request = head(Method::POST, "/api/chat", &[]);

@@ -97,6 +97,7 @@ impl Exchange {
             Ok(mut head) => match headers::one_length(&mut head.headers) {
                 Ok(()) => {
                     self.record.begin(head.status);
+                    self.record.model(std::mem::take(&mut head.model));
                     Ok((head, self))
                 }
                 Err(fault) => Err((self.give_up(fault), self.record)),

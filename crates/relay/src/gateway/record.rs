@@ -121,6 +121,13 @@ impl Record {
         self.list(|entry| entry.begins(status, after));
     }
 
+    /// It names this model, as the agent says; an empty name says nothing.
+    pub(crate) fn model(&mut self, model: String) {
+        if !model.is_empty() {
+            self.list(|entry| entry.names(model));
+        }
+    }
+
     /// The relay answered by itself, with this status.
     pub(crate) fn end_with(&mut self, status: StatusCode) {
         self.status = Some(status);
@@ -156,6 +163,7 @@ impl Record {
     /// This is what the caller is told, instead of an answer or in the middle of one. What comes after changes nothing.
     pub(crate) fn fail(&mut self, fault: &Fault) {
         self.outcome.get_or_insert(Err((fault.kind, fault.origin)));
+        self.model(fault.model.clone());
     }
 }
 

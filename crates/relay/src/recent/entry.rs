@@ -53,6 +53,7 @@ pub(crate) struct Entry {
     asked: Asked,
     started_at: SystemTime,
     device: OnceLock<DeviceName>,
+    model: OnceLock<String>,
     beginning: OnceLock<Beginning>,
     /// The status of an answer that the relay gave by itself; 0 before.
     own_status: AtomicU16,
@@ -73,6 +74,7 @@ impl Entry {
             started_at: SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH),
             asked,
             device: OnceLock::new(),
+            model: OnceLock::new(),
             beginning: OnceLock::new(),
             own_status: AtomicU16::new(0),
             bytes_up: AtomicU64::new(0),
@@ -95,6 +97,11 @@ impl Entry {
     pub(crate) fn reaches(&self, device: &DeviceName) {
         // A request has one device; a second word would be a defect that hurts nobody.
         drop(self.device.set(device.clone()));
+    }
+
+    /// It names this model, as its agent says.
+    pub(crate) fn names(&self, model: String) {
+        drop(self.model.set(model));
     }
 
     /// Its answer has begun.
@@ -137,7 +144,7 @@ impl Entry {
             "device": self.device.get().map(DeviceName::as_str),
             "route": self.asked.route,
             "method": self.asked.method.as_str(),
-            "model": null,
+            "model": self.model.get(),
             "status": status.or((own_status != 0).then_some(own_status)),
             "error": error.map(|(kind, _)| kind),
             "origin": error.map(|(_, origin)| origin),

@@ -1,7 +1,7 @@
 //! The last requests of each user, for that user's eyes: when, which device and route, how it went, how much moved.
 //!
-//! Invariant: what is kept of a request is numbers, a path without a credential, and names; nothing of a body, of a query
-//! or of a header but `x-request-id`. A list is found only through the [`UserId`] that it belongs to. So many are kept of one
+//! Invariant: what is kept of a request is numbers, a path without a credential, and names, the model's if its agent tells it;
+//! nothing else of a body, of a query or of a header but `x-request-id`. A list is found only through the [`UserId`] that it belongs to. So many are kept of one
 //! user and of all, for an hour; it costs a request one entry, and its pieces no lock.
 //!
 //! 1. [`Recent::begin`] enters a request when its caller is known; [`Listing`] goes with its record.

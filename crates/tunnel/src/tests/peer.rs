@@ -149,6 +149,7 @@ pub(super) fn answer(is_whole: bool) -> ResponseHead {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         is_whole,
+        model: String::new(),
     }
 }
 

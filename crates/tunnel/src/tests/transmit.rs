@@ -221,6 +221,7 @@ fn a_thousand_resets_fit_in_messages_too() {
     for handle in handles {
         handle.reset(Fault {
             message: "long ".repeat(10_000).into(),
+            model: "m".repeat(crate::wire::MAX_MODEL_NAME_BYTES),
             ..Fault::caller_gone()
         });
     }

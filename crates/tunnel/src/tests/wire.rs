@@ -40,13 +40,20 @@ fn fault() -> impl Strategy<Value = Fault> {
     ];
     let kind = prop::sample::select(&Kind::ALL[..]);
     let origin = prop::sample::select(origins.to_vec());
-    (kind, origin, "[ -~]{0,40}", any::<bool>()).prop_map(|(kind, origin, message, safe)| Fault {
+    let parts = (kind, origin, "[ -~]{0,40}", any::<bool>(), model());
+    parts.prop_map(|(kind, origin, message, safe, model)| Fault {
         kind,
         origin,
         message: message.into(),
         is_retry_safe: safe,
         retry_after: None,
+        model,
     })
+}
+
+/// Mostly none.
+fn model() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just(String::new()), 1 => "[a-z0-9:./\u{e4}]{1,64}"]
 }
 
 /// What both sides send.
@@ -88,11 +95,13 @@ pub(super) fn request() -> impl Strategy<Value = Frame> {
 }
 
 pub(super) fn response() -> impl Strategy<Value = Frame> {
-    (200u16..=599, headers(), any::<bool>()).prop_map(|(status, headers, is_whole)| {
+    let parts = (200u16..=599, headers(), any::<bool>(), model());
+    parts.prop_map(|(status, headers, is_whole, model)| {
         Frame::ResponseHead(Box::new(ResponseHead {
             status: StatusCode::from_u16(status).expect("a status"),
             headers,
             is_whole,
+            model,
         }))
     })
 }
@@ -211,6 +220,7 @@ fn head_with(fields: Vec<(&[u8], &[u8])>) -> Result<Batch, ProtocolError> {
         status: 200,
         headers: headers.collect(),
         is_whole: true,
+        model: String::new(),
     };
     let frame = proto::tunnel_response::Frame::Head(head);
     wire::decode_agent(response_of(Some(frame)))
@@ -345,6 +355,43 @@ fn kinds_that_a_newer_peer_may_send_are_ignored() {
         panic!("{batch:?}");
     };
     assert_eq!((fault.kind, fault.origin), (Kind::Internal, Origin::Agent));
+}
+
+#[test]
+fn the_name_of_a_model_is_told_as_it_is_or_not_at_all() {
+    let longest = "m".repeat(wire::MAX_MODEL_NAME_BYTES);
+    for (said, heard) in [
+        ("", ""),
+        ("hf.co/a/b:q4", "hf.co/a/b:q4"),
+        ("mod\u{e8}le", "mod\u{e8}le"),
+        (&longest, &longest),
+        (&format!("{longest}m"), ""),
+        ("a\nb", ""),
+        ("\u{1b}[31m", ""),
+        ("\u{9b}31m", ""),
+    ] {
+        let head = proto::ResponseHead {
+            status: 200,
+            model: said.to_owned(),
+            ..proto::ResponseHead::default()
+        };
+        let reset = proto::Reset {
+            model: said.to_owned(),
+            ..proto::Reset::default()
+        };
+        for frame in [
+            proto::tunnel_response::Frame::Head(head),
+            proto::tunnel_response::Frame::Reset(reset),
+        ] {
+            let batch = wire::decode_agent(response_of(Some(frame))).expect("no reason to end");
+            let told = match &batch.frames[..] {
+                [(_, Frame::ResponseHead(head))] => &head.model,
+                [(_, Frame::Reset(fault))] => &fault.model,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told, heard, "{said:?}");
+        }
+    }
 }
 
 #[test]

@@ -196,7 +196,10 @@ fn room_for(batch: &Batch) -> usize {
                 Frame::RequestHead(head) => request_head_bytes(head),
                 Frame::ResponseHead(head) => response_head_bytes(head),
                 Frame::End(trailers) => fields_bytes(trailers),
-                Frame::Reset(fault) => fault.message.len().min(super::MAX_TEXT_BYTES),
+                Frame::Reset(fault) => {
+                    fault.message.len().min(super::MAX_TEXT_BYTES)
+                        + fault.model.len().min(super::MAX_MODEL_NAME_BYTES)
+                }
                 Frame::Body(_) | Frame::Continue | Frame::Window(_) => 0,
             }
     });
@@ -244,12 +247,14 @@ fn response_head_bytes(head: &ResponseHead) -> usize {
     number_field_bytes(head.status.as_u16().into())
         + fields_bytes(&head.headers)
         + flag_bytes(head.is_whole)
+        + text_field_bytes(head.model.len())
 }
 
 fn put_response_head(buffer: &mut BytesMut, head: &ResponseHead) {
     put_number_field(buffer, 1, head.status.as_u16().into());
     put_fields(buffer, 2, &head.headers);
     put_flag(buffer, 3, head.is_whole);
+    put_text_field(buffer, 4, head.model.as_bytes());
 }
 
 fn field_bytes(name: &str, value: &[u8]) -> usize {

@@ -7,7 +7,8 @@ use c2l_proto::tunnel as proto;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 
 use super::{
-    Decoded, MAX_FIELD_BYTES, MAX_FIELDS, MAX_MODELS, STATUSES, is_model_pattern, stream_id, text,
+    Decoded, MAX_FIELD_BYTES, MAX_FIELDS, MAX_MODELS, STATUSES, is_model_name, is_model_pattern,
+    stream_id, text,
 };
 use crate::{
     error::{Fault, Kind, Origin, ProtocolError},
@@ -52,6 +53,7 @@ pub(super) fn response_frame(frame: Frame) -> Option<proto::tunnel_response::Fra
             status: u32::from(head.status.as_u16()),
             headers: fields(head.headers),
             is_whole: head.is_whole,
+            model: head.model,
         }),
         Frame::Body(bytes) => Wire::Body(bytes),
         Frame::End(trailers) => Wire::End(proto::End {
@@ -149,7 +151,16 @@ fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
         status,
         headers: from_fields(head.headers)?,
         is_whole: head.is_whole,
+        model: from_model(head.model),
     })
+}
+
+/// A name for people to read: nothing depends on it, so a bad one is dropped and no reason to end the session.
+fn from_model(model: String) -> String {
+    if is_model_name(&model) {
+        return model;
+    }
+    String::new()
 }
 
 fn fields(headers: HeaderMap) -> Vec<proto::Header> {
@@ -189,6 +200,7 @@ pub(super) fn reset(fault: Fault) -> proto::Reset {
         origin: origin(fault.origin).into(),
         message: text(fault.message.into_owned()),
         is_retry_safe: fault.is_retry_safe,
+        model: from_model(fault.model),
     }
 }
 
@@ -214,6 +226,7 @@ fn from_reset(reset: proto::Reset) -> Fault {
         message: text(reset.message).into(),
         is_retry_safe: reset.is_retry_safe,
         retry_after: None,
+        model: from_model(reset.model),
     }
 }
 

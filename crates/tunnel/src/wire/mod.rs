@@ -46,6 +46,8 @@ pub const MAX_FIELD_BYTES: usize = 128 * 1024;
 pub const MAX_MODELS: usize = 64;
 /// Most bytes of one such pattern.
 pub const MAX_MODEL_PATTERN_BYTES: usize = 256;
+/// Most bytes of a model's name that an agent tells.
+pub const MAX_MODEL_NAME_BYTES: usize = 256;
 /// Least that `max_message_bytes` may be: every batch that a session makes fits, whatever is ready at once.
 pub const MIN_MESSAGE_BYTES: u32 = 1024 * 1024;
 /// What the status of an answer may be.
@@ -194,6 +196,13 @@ pub fn is_model_pattern(pattern: &str) -> bool {
         && pattern.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// True for the name of a model that can cross; a peer drops another one. 1 to [`MAX_MODEL_NAME_BYTES`] bytes without
+/// control characters: it is shown to people.
+#[must_use]
+pub fn is_model_name(name: &str) -> bool {
+    (1..=MAX_MODEL_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 /// True when these fields can cross: a peer ends the session over more or larger ones.
 #[must_use]
 pub fn fits(headers: &HeaderMap) -> bool {
@@ -207,7 +216,7 @@ pub(crate) fn field_bytes(frame: &Frame) -> usize {
             let models: usize = head.models.iter().map(String::len).sum();
             head.target.as_str().len() + head.request_id.len() + models + bytes_of(&head.headers)
         }
-        Frame::ResponseHead(head) => bytes_of(&head.headers),
+        Frame::ResponseHead(head) => head.model.len() + bytes_of(&head.headers),
         Frame::End(trailers) => bytes_of(trailers),
         Frame::Body(_) | Frame::Continue | Frame::Reset(_) | Frame::Window(_) => 0,
     }

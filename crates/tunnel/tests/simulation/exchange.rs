@@ -265,6 +265,7 @@ async fn answer(world: &World, plan: &Plan, handle: &StreamHandle) {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         is_whole: plan.answer_bytes == 0 && plan.breaks_at.is_none(),
+        model: String::new(),
     };
     let is_whole = head.is_whole;
     if handle.answer(head).is_err() || is_whole {
