@@ -408,7 +408,7 @@ export interface components {
             /** @description The upstream's path, without a credential or a query. */
             route: string;
             method: string;
-            /** @description The model, where the agent says it. */
+            /** @description The model that the request named, as it spelled it; null until its agent answers, and where that does not tell it. */
             model: string | null;
             /** @description Null until the answer begins, and for a caller who left before. */
             status: number | null;

@@ -6,7 +6,7 @@ import { CopyButton } from "../ui/copy";
 import { Dialog } from "../ui/Dialog";
 import { bytes, moment, span } from "../ui/format";
 import { Prose } from "../ui/Prose";
-import { rateOf, type Request } from "./state";
+import { pieceMeans, rateOf, type Request } from "./state";
 import { Status } from "./Status";
 
 export function Details({ request, now_ms, onClose }: { request: Request; now_ms: number; onClose: () => void }) {
@@ -21,7 +21,7 @@ export function Details({ request, now_ms, onClose }: { request: Request; now_ms
         <Fact name="Began">{moment(request.started_unix_ms)}</Fact>
         <Fact name="First byte">{request.first_byte_ms === null ? "none yet" : `after ${span(request.first_byte_ms)}`}</Fact>
         <Fact name={request.duration_ms === null ? "Runs for" : "Took"}>{span(request.duration_ms ?? Math.max(0, now_ms - request.started_unix_ms))}</Fact>
-        {request.chunks !== null && <Fact name="Pieces">{request.chunks}{rate !== null && `, ${rate.toFixed(1)} a second`}</Fact>}
+        {request.chunks !== null && <Fact name="Pieces" title={pieceMeans}>{request.chunks}{rate !== null && `, ${rate.toFixed(1)} a second`}</Fact>}
         <Fact name="Bytes">{bytes(request.bytes_up)} up, {bytes(request.bytes_down)} down</Fact>
         <Fact name="With"><span class="mono">{request.credential}</span></Fact>
         <Fact name="Id"><span class="mono">{request.id}</span> <CopyButton text={request.id} label="Copy the id" iconOnly /></Fact>
@@ -31,9 +31,9 @@ export function Details({ request, now_ms, onClose }: { request: Request; now_ms
   );
 }
 
-function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+function Fact({ name, title, children }: { name: string; title?: string; children: ComponentChildren }) {
   return (
-    <div>
+    <div title={title}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>

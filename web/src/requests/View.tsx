@@ -15,7 +15,7 @@ import { usePoll } from "../ui/usePoll";
 import { Details } from "./Details";
 import { Plot } from "./Plot";
 import { Status } from "./Status";
-import { devicesOf, filtered, lastHour, merge, noFilter, nothing, withoutLost, type Answer, type Filter, type Recent, type Request } from "./state";
+import { devicesOf, filtered, lastHour, merge, noFilter, nothing, pieceMeans, withoutLost, type Answer, type Filter, type Recent, type Request } from "./state";
 
 export function RequestsView() {
   const [recent, setRecent] = useState<Recent | null>(null);
@@ -88,7 +88,7 @@ function columns(now_ms: number, choose: (seq: number) => void): Column<Request>
     { name: "Status", cell: (row) => <Status request={row} /> },
     { name: "First byte", numeric: true, cell: (row) => (row.first_byte_ms === null ? "–" : span(row.first_byte_ms)) },
     { name: "Duration", numeric: true, cell: (row) => span(row.duration_ms ?? Math.max(0, now_ms - row.started_unix_ms)) },
-    { name: "Pieces", numeric: true, cell: (row) => row.chunks ?? "–" },
+    { name: "Pieces", title: pieceMeans, numeric: true, cell: (row) => row.chunks ?? "–" },
     { name: "Up / down", numeric: true, cell: (row) => <span class="nowrap">{bytes(row.bytes_up)} / {bytes(row.bytes_down)}</span> },
   ];
 }

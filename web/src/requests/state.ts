@@ -87,6 +87,9 @@ export function outcomeOf(request: Request): Outcome {
   return { text: String(request.status ?? "ended"), tone: "good" };
 }
 
+/** What a piece is, where the word alone stands. */
+export const pieceMeans = "Pieces in which the answer came: about one a token where it is streamed. Tokens are not counted: nobody reads the answer on its way.";
+
 /** Pieces a second of a streamed answer, which is about tokens a second; null when there is nothing to divide. */
 export function rateOf(request: Request, now_ms: number): number | null {
   const { chunks, first_byte_ms } = request;

@@ -3,6 +3,8 @@ import type { ComponentChildren } from "preact";
 
 export interface Column<Row> {
   name: string;
+  /** What the name means, for whoever points at it. */
+  title?: string;
   cell: (row: Row) => ComponentChildren;
   /** Numbers stand at the end of their cell. */
   numeric?: boolean;
@@ -27,7 +29,7 @@ export function Table<Row>({ caption, columns, rows, rowKey, empty }: Props<Row>
       <thead>
         <tr>
           {columns.map((column) => (
-            <th key={column.name} scope="col" class={column.numeric ? "numeric" : undefined}>
+            <th key={column.name} scope="col" title={column.title} class={column.numeric ? "numeric" : undefined}>
               {column.hideName ? <span class="visually-hidden">{column.name}</span> : column.name}
             </th>
           ))}
