@@ -95,6 +95,18 @@ async fn the_page_reaches_its_users_own_devices_and_what_it_is_for_there() {
         .await;
     let last: Value = serde_json::from_str(chat.lines().last().expect("a line")).expect("JSON");
     assert_eq!(last["done"], true);
+    // And of a server that speaks OpenAI's API alone.
+    let openai = at.replace("/api", "/v1");
+    let listed = browser.get(&format!("{openai}/models")).await.json().await;
+    assert_eq!(listed["object"], "list");
+    let body = json!({ "model": "tiny", "stream": true, "messages": body["messages"] });
+    let answer = browser
+        .post(&format!("{openai}/chat/completions"), &body)
+        .await;
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    assert!(answer.text().await.ends_with("data: [DONE]\n\n"));
+    let answer = browser.get(&format!("{openai}/chat/completions")).await;
+    assert_eq!(answer.status(), 405);
     let seen = ada.demo.recorded();
     let names = seen
         .iter()
@@ -120,7 +132,11 @@ async fn the_page_reaches_its_users_own_devices_and_what_it_is_for_there() {
         assert_eq!(answer.status(), 404, "{path}");
     }
     for path in [
-        "/web/v1/devices/desk/v1/models",
+        "/web/v1/devices/desk/v1/embeddings",
+        "/web/v1/devices/desk/v1/models/x",
+        "/web/v1/devices/desk/v1",
+        "/web/v1/devices/desk",
+        "/web/v1/devices/desk/tags",
         "/web/v1/api/tags",
         "/web/v1/devices",
         "/web/v1",

@@ -104,7 +104,9 @@ export function advise(fault: Pick<Fault, "kind" | "message" | "retryAfterSecond
 export function faultOf(status: number, headers: Headers, body: string): Fault {
   const said = parse(body);
   const code = said?.["code"] ?? headers.get("x-c2l-error");
-  const message = typeof said?.["error"] === "string" ? said["error"] : "";
+  const error = said?.["error"];
+  const inside = typeof error === "object" && error !== null ? (error as Record<string, unknown>)["message"] : error; // OpenAI's shape
+  const message = text(inside) ?? "";
   const retryAfter = Number(headers.get("retry-after"));
   return {
     kind: isKind(code) ? code : kindOfStatus(status, message),

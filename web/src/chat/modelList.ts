@@ -2,6 +2,7 @@
 // still named while it is away.
 import { computed, signal } from "@preact/signals";
 import { call } from "../api/client";
+import { dialectOf, holdingsOf } from "../api/engine";
 import { ApiError } from "../api/errors";
 import { readOwn, writeOwn } from "../app/storage";
 import { mergeModels, readCapabilities, readLoaded, readTags, type DeviceModels, type ModelState } from "./models";
@@ -47,6 +48,7 @@ const most_capabilities = 500;
 
 /** What a model can do; null when that is not known. Asked once for each. */
 export function capabilitiesOf(device: string, model: string): Promise<string[] | null> {
+  if (dialectOf(device) === "openai") return Promise.resolve(null); // nobody to ask
   const key = JSON.stringify([device, model]);
   const known = capabilities.get(key);
   if (known) return known;
@@ -75,11 +77,9 @@ async function refresh(): Promise<void> {
 
 async function ask(device: string, isOnline: boolean): Promise<DeviceModels> {
   if (!isOnline) return { device, isOnline, models: null, loaded: [], error: null };
-  const path = `devices/${encodeURIComponent(device)}/api/`;
   try {
-    // A device that has gone says so at once; there is nothing to wait for here.
-    const [tags, loaded] = await Promise.all([call<unknown>(`${path}tags`, { retry: false }), call<unknown>(`${path}ps`, { retry: false })]);
-    return { device, isOnline: true, models: readTags(tags), loaded: readLoaded(loaded), error: null };
+    const { tags, running } = await holdingsOf(device);
+    return { device, isOnline: true, models: readTags(tags), loaded: readLoaded(running), error: null };
   } catch (error) {
     const isGone = error instanceof ApiError && (error.fault.kind === "agent_offline" || error.fault.kind === "device_away");
     return { device, isOnline: !isGone, models: null, loaded: [], error };

@@ -59,7 +59,8 @@ export function readPiece(line: unknown): Piece {
   return piece;
 }
 
-function faultIn(from: Record<string, unknown>, message: string): Fault {
+/** The fault that a line or event tells. */
+export function faultIn(from: Record<string, unknown>, message: string): Fault {
   const code = from["code"];
   const requestId = typeof from["request_id"] === "string" ? from["request_id"] : null;
   return { ...localFault(isKind(code) ? code : "upstream", message.slice(0, 2000)), requestId };

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { holdingsOf } from "../api/engine";
 import { branch, newConversation, reduce, type Answer, type Conversation, type Event } from "./conversation";
 import { longest_chars, most_calls, run, runningAnswers, stop, type Job } from "./run";
 import { defaults } from "./settings";
@@ -75,6 +76,25 @@ test("the model is asked as Ollama expects it, on the device that was chosen", a
     keep_alive: 60,
     think: true,
   });
+});
+
+test("a machine that speaks OpenAI's API alone is asked in it, and its answer shown", async () => {
+  const data = (value: object): Uint8Array => new TextEncoder().encode(`data: ${JSON.stringify(value)}\n\n`);
+  const said = (delta: object, finish_reason: string | null = null): Uint8Array => data({ choices: [{ delta, finish_reason }] });
+  vi.stubGlobal("fetch", (url: string) => Promise.resolve(url.endsWith("v1/models") ? Response.json({ data: [{ id: "demo" }] }) : Response.json({}, { status: 404 })));
+  await holdingsOf("other desk");
+  relay();
+  const running = run({ ...job(), choice: { device: "other desk", model: "demo" } }, listener, frame);
+  await settled(() => asked.length === 1);
+  send.enqueue(said({ content: "Hi" }));
+  send.enqueue(said({}, "stop"));
+  send.enqueue(data({ choices: [], usage: { prompt_tokens: 5, completion_tokens: 2 } }));
+  send.close();
+  await running;
+  expect(asked[0]!.url).toBe("/web/v1/devices/other%20desk/v1/chat/completions");
+  expect(JSON.parse(asked[0]!.init.body as string)).toMatchObject({ model: "demo", stream: true, temperature: 0 });
+  expect(kinds()).toEqual(["came", "finished"]);
+  expect(answer()).toMatchObject({ content: "Hi", counts: { promptTokens: 5, answerTokens: 2 } });
 });
 
 test("what comes between two frames is shown once", async () => {

@@ -4,10 +4,12 @@
 // is taken than a bound: a model that never ends fills no browser.
 import { signal } from "@preact/signals";
 import { isAbort, open } from "../api/client";
+import { dialectOf } from "../api/engine";
 import { ApiError, localFault, type Fault } from "../api/errors";
 import type { Event, Message, ModelChoice, ToolCall } from "./conversation";
 import { LineError, LineParser } from "./ndjson";
 import { chatRequest, readPiece, type Piece } from "./ollama";
+import { CompletionReader, completionRequest, EventParser } from "./openai";
 import type { Settings } from "./settings";
 
 export interface Job {
@@ -58,14 +60,12 @@ export function stop(answer: string): void {
 }
 
 async function receive(job: Job, signal: AbortSignal, pieces: Gathered): Promise<NonNullable<Piece["end"]>["counts"]> {
-  const body = chatRequest(job.choice.model, job.messages, job.settings);
-  const path = `devices/${encodeURIComponent(job.choice.device)}/api/chat`;
-  const response = await open(path, { method: "POST", body, signal });
-  const parser = new LineParser();
+  const { path, body, parser, read, whole } = wayTo(job);
+  const response = await open(`devices/${encodeURIComponent(job.choice.device)}/${path}`, { method: "POST", body, signal });
   const reader = response.body!.getReader();
   let end: Piece["end"] = null;
   const take = (values: unknown[]): void => {
-    for (const piece of values.map(readPiece)) {
+    for (const piece of values.map(read)) {
       const isWhole = pieces.add(piece);
       if (!isWhole) throw new ApiError(localFault("too_long", `more than ${longest_chars} characters or ${most_calls} calls`));
       if (piece.fault) throw new ApiError(piece.fault);
@@ -78,8 +78,27 @@ async function receive(job: Job, signal: AbortSignal, pieces: Gathered): Promise
     take(parser.push(value));
   }
   take(parser.end());
+  end ??= whole();
   if (!end) throw new ApiError(localFault("torn", "the answer ended without saying so"));
   return (end as NonNullable<Piece["end"]>).counts;
+}
+
+/** How a machine is asked, and how what it says is read. `whole` is for the end of a stream that has not said that it is its end. */
+interface Way {
+  path: string;
+  body: unknown;
+  parser: { push(bytes: Uint8Array): unknown[]; end(): unknown[] };
+  read: (value: unknown) => Piece;
+  whole: () => Piece["end"];
+}
+
+function wayTo({ choice, messages, settings }: Job): Way {
+  if (dialectOf(choice.device) === "ollama") {
+    return { path: "api/chat", body: chatRequest(choice.model, messages, settings), parser: new LineParser(), read: readPiece, whole: () => null };
+  }
+  const reader = new CompletionReader(() => Date.now());
+  const body = completionRequest(choice.model, messages, settings);
+  return { path: "v1/chat/completions", body, parser: new EventParser(), read: (value) => reader.read(value), whole: () => reader.end().end };
 }
 
 /** What a person is told of an answer that failed. A stream that breaks is torn, not unreachable. */

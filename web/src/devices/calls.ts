@@ -1,5 +1,6 @@
 // What the devices view asks of the relay.
 import { call } from "../api/client";
+import { holdingsOf } from "../api/engine";
 import { modelsOf, type Device, type Devices, type Login, type Model } from "./state";
 
 const at = (name: string): string => `account/devices/${encodeURIComponent(name)}`;
@@ -20,10 +21,10 @@ export async function revoke(name: string): Promise<void> {
   await call(at(name), { method: "DELETE" });
 }
 
-/** What Ollama on a machine holds, and its version where it tells one. */
+/** What Ollama, or what stands in its place, on a machine holds, and its version where it tells one. */
 export async function lookInside(device: Device, signal: AbortSignal): Promise<{ models: Model[]; version: string | null }> {
-  const ask = (what: string): Promise<unknown> => call(`devices/${encodeURIComponent(device.name)}/api/${what}`, { signal, retry: false });
-  const [tags, running, version] = await Promise.all([ask("tags"), ask("ps"), ask("version").catch(() => null)]);
+  const path = `devices/${encodeURIComponent(device.name)}/api/version`;
+  const [{ tags, running }, version] = await Promise.all([holdingsOf(device.name, signal), call<unknown>(path, { signal, retry: false }).catch(() => null)]);
   const told = (version as { version?: unknown } | null)?.version;
   return { models: modelsOf(tags, running), version: typeof told === "string" ? told : null };
 }

@@ -45,15 +45,17 @@ use crate::{
 
 /// The kinds of tokens that somebody may sign in with.
 const SIGN_IN_KINDS: [TokenKind; 2] = [TokenKind::Api, TokenKind::Web];
-/// What the page asks of a device, and how.
-const CHAT: [(&str, &[Method]); 7] = [
-    ("chat", &[Method::POST]),
-    ("generate", &[Method::POST]),
-    ("embed", &[Method::POST]),
-    ("show", &[Method::POST]),
-    ("tags", &[Method::GET, Method::HEAD]),
-    ("ps", &[Method::GET, Method::HEAD]),
-    ("version", &[Method::GET, Method::HEAD]),
+/// What the page asks of a device, and how: of Ollama, and of what speaks only OpenAI's API.
+const CHAT: [(&str, &[Method]); 9] = [
+    ("/api/chat", &[Method::POST]),
+    ("/api/generate", &[Method::POST]),
+    ("/api/embed", &[Method::POST]),
+    ("/api/show", &[Method::POST]),
+    ("/api/tags", &[Method::GET, Method::HEAD]),
+    ("/api/ps", &[Method::GET, Method::HEAD]),
+    ("/api/version", &[Method::GET, Method::HEAD]),
+    ("/v1/chat/completions", &[Method::POST]),
+    ("/v1/models", &[Method::GET, Method::HEAD]),
 ];
 
 /// Whether a path is below `/web`, as [`Route`] reads it.
@@ -100,8 +102,8 @@ pub(crate) async fn answer(
             let by = By::Page(session::caller(relay, &head).await?);
             rest::answer(relay, &path, &by, &head, body, request_id).await
         }
-        ["devices", device, "api", operation] => {
-            let route = chat_route(&head.method, device, operation)?;
+        ["devices", device, asked @ ..] => {
+            let route = chat_route(&head.method, device, asked)?;
             let caller = session::caller(relay, &head).await?;
             proxy::forward(relay, caller, route, head, body, record).await
         }
@@ -109,23 +111,23 @@ pub(crate) async fn answer(
     }
 }
 
-/// The route to what the page asks of a device.
-fn chat_route(method: &Method, device: &str, operation: &str) -> Result<Route, Fault> {
-    let (_, methods) = CHAT
+/// The route to what the page asks of a device, which stands behind its name.
+fn chat_route(method: &Method, device: &str, asked: &[&str]) -> Result<Route, Fault> {
+    let asked = asked.iter().flat_map(|segment| ["/", segment]);
+    let path: String = asked.collect();
+    let (path, methods) = CHAT
         .iter()
-        .find(|(name, _)| *name == operation)
+        .find(|(known, _)| *known == path)
         .ok_or_else(unknown)?;
     if !methods.contains(method) {
         return Err(wrong_method());
     }
     let device = DeviceName::parse(device).map_err(|_| unknown_device())?;
-    let path = format!("/api/{operation}");
-    let target = PathAndQuery::try_from(path.as_str()).map_err(|_| unknown())?;
     Ok(Route {
         credential: None,
         device: Some(device),
-        place: Place::Upstream(target),
-        path,
+        place: Place::Upstream(PathAndQuery::from_static(path)),
+        path: (*path).to_owned(),
     })
 }
 
