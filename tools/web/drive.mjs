@@ -3,7 +3,9 @@ import { parseArgs } from "node:util";
 import { access } from "./cases/access.mjs";
 import { chat } from "./cases/chat.mjs";
 import { devices } from "./cases/devices.mjs";
+import { engine } from "./cases/engine.mjs";
 import { hostile } from "./cases/hostile.mjs";
+import { identity } from "./cases/identity.mjs";
 import { keys } from "./cases/keys.mjs";
 import { requests } from "./cases/requests.mjs";
 import { restart } from "./cases/restart.mjs";
@@ -19,6 +21,8 @@ const { values } = parseArgs({
     demo: { type: "string" },
     chromium: { type: "string" },
     clients: { type: "string" },
+    scripts: { type: "string" },
+    identity: { type: "string" },
     pictures: { type: "string" },
     screenshots: { type: "string" },
     only: { type: "string", multiple: true, default: [] },
@@ -31,7 +35,7 @@ try {
   const browser = await launch(values.chromium);
   console.log(`Chromium ${browser.version()}, ${world.origin}`);
   const report = new Report({ world, browser, only: values.only, pictures: values.pictures });
-  for (const cases of [signin, chat, hostile, keys, requests, access, devices, restart]) await cases(report, values);
+  for (const cases of [signin, identity, chat, engine, hostile, keys, requests, access, devices, restart]) await cases(report, values);
   if (values.screenshots) await screens(report, values);
   await browser.close();
   isWell = report.end();

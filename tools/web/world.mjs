@@ -25,7 +25,7 @@ export function expect(condition, what) {
   if (!condition) throw new Error(what);
 }
 
-async function freePort() {
+export async function freePort() {
   const probe = createServer();
   await new Promise((resolve) => probe.listen(0, "127.0.0.1", resolve));
   const { port } = probe.address();
@@ -128,11 +128,11 @@ export class World {
     await this.connected();
   }
 
-  /** Waits until the agent's session is open at the relay. */
-  async connected() {
+  /** Waits until the session of this device's agent is open at the relay. */
+  async connected(device = "desk") {
     await until("device at the relay", async () => {
       const { devices } = JSON.parse(await this.c2l("device", "list", "--json"));
-      return devices.some(({ name }) => name === "desk");
+      return devices.some(({ name }) => name === device);
     });
   }
 

@@ -46,7 +46,7 @@ test.each([
 
 test("a refusal of the relay's is no sign of another server", async () => {
   answers = { "api/tags": [404, { error: "no such device", code: "route_unknown" }], "api/ps": [503, { error: "away", code: "agent_offline" }], "v1/models": [200, listed] };
-  await expect(holdingsOf("gone")).rejects.toThrow("no such device");
+  await expect(holdingsOf("gone")).rejects.toMatchObject({ fault: { kind: "device_away" } });
   answers["api/tags"] = [503, { error: "away", code: "agent_offline" }];
   await expect(holdingsOf("gone")).rejects.toThrow("away");
   expect(asked).not.toContain("v1/models");
