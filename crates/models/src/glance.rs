@@ -38,51 +38,45 @@ impl Glance {
     /// Looks at the next piece. The first model that is named is given once, as it is spelled, escapes decoded; one that
     /// is too long for a name, or no Unicode, is given as something that is no name either.
     pub fn look(&mut self, piece: &[u8]) -> Option<String> {
-        match &mut self.0 {
+        match std::mem::replace(&mut self.0, State::Over) {
             State::Over => None,
             State::Before(members) => {
                 let mut scanner = Scanner::new(members);
-                let seen = see(&mut scanner, piece, MAX_LOOKED_AT_BYTES);
-                self.0 = match seen {
-                    Seen::NotYet { left_bytes } => State::Within {
-                        scanner: Box::new(scanner),
-                        left_bytes,
-                    },
-                    Seen::Model(_) | Seen::Nothing => State::Over,
-                };
-                seen.model()
+                match see(&mut scanner, piece, MAX_LOOKED_AT_BYTES) {
+                    Seen::All(model) => model,
+                    Seen::NotYet { left_bytes } => {
+                        let scanner = Box::new(scanner);
+                        self.0 = State::Within {
+                            scanner,
+                            left_bytes,
+                        };
+                        None
+                    }
+                }
             }
             State::Within {
-                scanner,
+                mut scanner,
                 left_bytes,
-            } => {
-                let seen = see(scanner, piece, *left_bytes);
-                match seen {
-                    Seen::NotYet { left_bytes: left } => *left_bytes = left,
-                    Seen::Model(_) | Seen::Nothing => self.0 = State::Over,
+            } => match see(&mut scanner, piece, left_bytes) {
+                Seen::All(model) => model,
+                Seen::NotYet { left_bytes } => {
+                    self.0 = State::Within {
+                        scanner,
+                        left_bytes,
+                    };
+                    None
                 }
-                seen.model()
-            }
+            },
         }
     }
 }
 
 enum Seen {
-    Model(String),
+    /// All that there will be to know.
+    All(Option<String>),
     NotYet {
         left_bytes: usize,
     },
-    /// Nor will there be.
-    Nothing,
-}
-
-impl Seen {
-    fn model(self) -> Option<String> {
-        match self {
-            Self::Model(model) => Some(model),
-            Self::NotYet { .. } | Self::Nothing => None,
-        }
-    }
 }
 
 fn see(scanner: &mut Scanner, piece: &[u8], left_bytes: usize) -> Seen {
@@ -97,9 +91,8 @@ fn see(scanner: &mut Scanner, piece: &[u8], left_bytes: usize) -> Seen {
     });
     let left_bytes = left_bytes - looked_at.len();
     match (model, fed) {
-        (Some(model), _) => Seen::Model(model),
         (None, Ok(None)) if left_bytes > 0 => Seen::NotYet { left_bytes },
-        (None, _) => Seen::Nothing,
+        (model, _) => Seen::All(model),
     }
 }
 

@@ -52,6 +52,19 @@ test("a refusal of the relay's is no sign of another server", async () => {
   expect(asked).not.toContain("v1/models");
 });
 
+test("how a machine is asked stays while its list is asked for, and when that is given up or fails on the way", async () => {
+  answers = { "v1/models": [200, listed] };
+  await holdingsOf("kept");
+  const asking = holdingsOf("kept");
+  expect(dialectOf("kept")).toBe("openai");
+  await asking;
+  answers["v1/models"] = [503, { error: "away", code: "agent_offline" }];
+  await expect(holdingsOf("kept")).rejects.toThrow("away");
+  vi.stubGlobal("fetch", () => Promise.reject(new DOMException("aborted", "AbortError")));
+  await expect(holdingsOf("kept")).rejects.toThrow("aborted");
+  expect(dialectOf("kept")).toBe("openai");
+});
+
 test("a list that is none is empty", () => {
   for (const value of [null, 5, {}, { data: null }, { data: {} }]) expect(asTags(value)).toEqual({ models: [] });
 });

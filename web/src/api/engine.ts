@@ -30,8 +30,10 @@ export async function holdingsOf(device: string, signal?: AbortSignal): Promise<
     const [tags, running] = await Promise.all([ask("api/tags").catch(unlessUnknown), ask("api/ps").catch(unlessUnknown)]);
     if (isOllamas(tags)) return { tags, running };
   }
-  dialects.delete(device);
-  const tags = asTags(await ask("v1/models"));
+  const tags = await ask("v1/models").then(asTags, (error: unknown) => {
+    if (isUnknown(error)) dialects.delete(device);
+    throw error;
+  });
   if (dialects.size >= most_devices) dialects.clear();
   dialects.set(device, "openai");
   // Such a server offers what it can answer with now; it has no word for what lies on its disk.
@@ -55,11 +57,15 @@ function isOllamas(tags: unknown): boolean {
   return Array.isArray(models) && object === undefined;
 }
 
-/** Nothing, where the machine's server does not know the path; a refusal of the relay's or the agent's stays one. */
 function unlessUnknown(error: unknown): null {
-  const fault = error instanceof ApiError ? error.fault : null;
-  if (fault && (fault.status === 404 || fault.status === 405) && (fault.kind === "upstream" || fault.kind === "unreadable")) return null;
+  if (isUnknown(error)) return null;
   throw error;
+}
+
+/** True where the machine's server does not know the path. A refusal of the relay's or the agent's says nothing of that server. */
+function isUnknown(error: unknown): boolean {
+  const fault = error instanceof ApiError ? error.fault : null;
+  return fault !== null && (fault.status === 404 || fault.status === 405) && (fault.kind === "upstream" || fault.kind === "unreadable");
 }
 
 function record(value: unknown): Record<string, unknown> {

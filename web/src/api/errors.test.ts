@@ -35,6 +35,11 @@ test("a refusal is read from its body, its head, or its status", () => {
   expect(faultOf(401, new Headers(), "")).toMatchObject({ kind: "unauthenticated" });
 });
 
+test("a refusal of a server that speaks OpenAI's API is in its own words", () => {
+  const body = JSON.stringify({ error: { message: "File Not Found", type: "not_found_error", code: 404 } });
+  expect(faultOf(404, new Headers(), body)).toMatchObject({ kind: "upstream", message: "File Not Found" });
+});
+
 test("what comes from elsewhere is bounded", () => {
   const fault = faultOf(500, new Headers({ "retry-after": "999999" }), JSON.stringify({ error: "x".repeat(9000), code: "nonsense" }));
   expect(fault.message).toHaveLength(2000);
