@@ -1,6 +1,7 @@
 //! Floods of HTTP/2 frames, frames that break a rule, and the frames of our own that no peer may complain about.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,14 +14,21 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use c2l_demo::Counters;
 use c2l_proto::tunnel::{AgentMessage, ResponseHead, TunnelResponse, tunnel_response::Frame};
 use c2l_testkit::{
-    Caller, FakeAgent, RawUpstream, TestAgent, TestRelay, TestUpstream, empty, eventually,
+    Caller, FakeAgent, PATIENCE, RawUpstream, TestAgent, TestRelay, TestUpstream, empty,
+    eventually,
     http2::{
         self, END_HEADERS, END_STREAM, Http2Connection, Http2Frame, PREFACE, code, fields, frame,
         kind,
     },
     within,
 };
-use http::{Method, StatusCode};
+use c2l_tunnel::{
+    Batch, Control, Hello, PROTOCOL_VERSION, Side,
+    wire::{CONNECT_PATH, Encoder, Piece},
+};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -30,7 +38,8 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
-use tonic::Code;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Status};
 
 use super::{Place, USER};
 
@@ -364,6 +373,66 @@ async fn res_08_a_tunnel_message_over_the_limit_ends_that_session_alone() {
     assert_eq!(status, StatusCode::BAD_GATEWAY);
     let error: serde_json::Value = serde_json::from_slice(&body).expect("an error");
     assert_eq!(error["code"], "agent_protocol");
+    neighbour.is_calm(&relay).await;
+    relay.metric_becomes("c2l_sessions", 1).await;
+}
+
+/// The status that ends a call in which an agent greets and then says this.
+async fn status_after(relay: &TestRelay, said: &[u8]) -> Status {
+    let hello = Batch {
+        control: vec![Control::Hello(Box::new(Hello {
+            protocol_version: PROTOCOL_VERSION,
+            build: "fake".to_owned(),
+            device_name: "laptop".to_owned(),
+            device_id: [7; 16],
+            capabilities: Vec::new(),
+        }))],
+        frames: Vec::new(),
+    };
+    let mut pieces = VecDeque::new();
+    Encoder::new(Side::Agent).encode(hello, &mut pieces);
+    let hello = pieces.into_iter().flat_map(Piece::into_parts);
+    let whole: Vec<u8> = hello
+        .chain([Bytes::copy_from_slice(said)])
+        .flatten()
+        .collect();
+    let request = Request::post(format!("http://{}{CONNECT_PATH}", relay.address()))
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .header(
+            "authorization",
+            format!("Bearer {}", relay.agent_token(USER)),
+        )
+        .body(Full::new(Bytes::from(whole)))
+        .expect("a request");
+    let stream = TcpStream::connect(relay.address()).await.expect("a relay");
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    let moving = AbortOnDropHandle::new(tokio::spawn(connection));
+    let answer = within(PATIENCE, "an answer", sender.send_request(request)).await;
+    let body = answer.expect("an answer").into_body().collect();
+    let ended = within(PATIENCE, "the end", body)
+        .await
+        .expect("a whole answer");
+    drop(moving);
+    let trailers = ended.trailers().expect("trailers");
+    Status::from_header_map(trailers).expect("a status")
+}
+
+#[tokio::test]
+async fn res_08_what_is_no_message_ends_that_session_and_says_so() {
+    let relay = TestRelay::start().await;
+    let neighbour = super::Neighbour::of(&relay).await;
+    for (said, reason) in [
+        (&[1, 0, 0, 0, 0][..], "flag before a message"),
+        (&[0, 0, 0, 0, 1, 0xff], "message that is not protobuf"),
+    ] {
+        let status = status_after(&relay, said).await;
+        assert_eq!(status.code(), Code::Internal, "{status}");
+        let expected = format!("protocol broken: unexpected {reason}");
+        assert_eq!(status.message(), expected);
+    }
     neighbour.is_calm(&relay).await;
     relay.metric_becomes("c2l_sessions", 1).await;
 }

@@ -11,14 +11,16 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use c2l_tunnel::{
-    Batch, Link, ProtocolError, Side,
+    Batch, Link, Side,
     wire::{CONNECT_PATH, DecodeError, Decoder, Encoder, Piece},
 };
 use http::{HeaderValue, Request, Uri, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use tokio::task::coop::consume_budget;
 use tonic::{Code, Status};
 
 use crate::{dialer::of_grpc, error::DialError};
@@ -62,40 +64,55 @@ pub(crate) async fn open(
 
 /// What the relay sends.
 #[derive(Debug)]
-pub(crate) struct Inbound {
-    body: Incoming,
+pub(crate) struct Inbound<B = Incoming> {
+    body: B,
     decoder: Decoder,
 }
 
-impl Inbound {
-    fn new(body: Incoming) -> Self {
+/// Why no more messages come.
+#[derive(Debug)]
+pub(crate) enum Silence {
+    /// The relay, or the line, ended the call with this status.
+    Ended(Box<Status>),
+    /// What came is no message of a relay's.
+    Unreadable(DecodeError),
+}
+
+impl<B> Inbound<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn new(body: B) -> Self {
         Self {
             body,
             decoder: Decoder::new(Side::Relay, MAX_MESSAGE_BYTES),
         }
     }
 
-    /// The next message, or what is wrong with it; `None` when the relay ended the call and said nothing of a reason.
-    /// Nothing is lost when this is dropped while it waits.
+    /// The next message; `None` when the relay ended the call and said nothing of a reason. Nothing is lost when this is
+    /// dropped while it waits.
     ///
     /// # Errors
-    /// The status that the relay ended the call with, or one for what came instead of a message.
-    pub(crate) async fn message(
-        &mut self,
-    ) -> Result<Option<Result<Batch, ProtocolError>>, Box<Status>> {
+    /// When no more can come.
+    pub(crate) async fn message(&mut self) -> Result<Option<Batch>, Silence> {
+        // What is read at once may hold thousands of empty messages. Before one is taken: whoever drops this while it
+        // waits has lost none.
+        consume_budget().await;
         loop {
-            match self.decoder.next_batch() {
-                Ok(Some(batch)) => return Ok(Some(Ok(batch))),
-                Ok(None) => {}
-                Err(DecodeError::Protocol(error)) => return Ok(Some(Err(error))),
-                Err(error) => return Err(Box::new(unreadable(&error))),
+            let read = self.decoder.next_batch().map_err(Silence::Unreadable)?;
+            if read.is_some() {
+                return Ok(read);
             }
             let frame = match self.body.frame().await {
                 None => {
                     let ended = self.decoder.end();
-                    return ended.map(|()| None).map_err(|e| Box::new(unreadable(&e)));
+                    return ended.map(|()| None).map_err(Silence::Unreadable);
                 }
-                Some(Err(error)) => return Err(Box::new(Status::from_error(Box::new(error)))),
+                Some(Err(error)) => {
+                    let status = Status::from_error(error.into());
+                    return Err(Silence::Ended(Box::new(status)));
+                }
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
@@ -103,19 +120,14 @@ impl Inbound {
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     return match Status::from_header_map(&trailers) {
-                        Some(status) if status.code() != Code::Ok => Err(Box::new(status)),
+                        Some(status) if status.code() != Code::Ok => {
+                            Err(Silence::Ended(Box::new(status)))
+                        }
                         _ => Ok(None),
                     };
                 }
             }
         }
-    }
-}
-
-fn unreadable(error: &DecodeError) -> Status {
-    match error {
-        DecodeError::TooLarge { .. } => Status::out_of_range(error.to_string()),
-        _ => Status::internal(error.to_string()),
     }
 }
 
@@ -187,5 +199,41 @@ impl Body for Outbound {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use c2l_tunnel::wire::MESSAGE_PREFIX_BYTES;
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_relay_that_says_nothing_at_length_lets_others_run() {
+        const MESSAGES: usize = 10_000;
+        let said = Bytes::from(vec![0; MESSAGES * MESSAGE_PREFIX_BYTES]);
+        let mut inbound = Inbound::new(Full::new(said));
+        let turns = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..MESSAGES {
+            let batch = inbound.message().await.expect("valid").expect("whole");
+            assert!(batch.is_empty());
+        }
+        other.abort();
+        // The scheduler lets a task take 128 steps at once.
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= MESSAGES / 200, "{turns}");
     }
 }

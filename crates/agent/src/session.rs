@@ -12,8 +12,8 @@ use std::{
 
 use c2l_bridge::Pulse;
 use c2l_tunnel::{
-    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION,
-    ProtocolError, Settings, Side, frame::SecretToken,
+    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings,
+    Side, frame::SecretToken,
 };
 use http::HeaderValue;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Agent,
-    call::{self, Inbound},
+    call::{self, Inbound, Silence},
     dialer::{Connected, Tasks, Way},
     error::{DialError, Error, Refusal, Setback},
     now,
@@ -300,8 +300,13 @@ impl Session {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.take_in(message),
                     Ok(None) => return Pause::Over,
-                    Err(status) => {
+                    Err(Silence::Ended(status)) => {
                         self.verdict = Some(*status);
+                        return Pause::Over;
+                    }
+                    Err(Silence::Unreadable(error)) => {
+                        warn!(%error, "the relay broke the protocol");
+                        link.close(CloseReason::Protocol(error.breach()));
                         return Pause::Over;
                     }
                 },
@@ -347,10 +352,8 @@ impl Session {
         self.link.go_away("the agent is leaving", grace, now());
     }
 
-    fn take_in(&mut self, message: Result<Batch, ProtocolError>) {
-        let received = message
-            .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
-            .and_then(|batch| self.link.receive(batch, now()));
+    fn take_in(&mut self, batch: Batch) {
+        let received = self.link.receive(batch, now());
         // A broken protocol has closed the link; the loop sees that by itself.
         for control in received.unwrap_or_default() {
             self.take_in_control(control);

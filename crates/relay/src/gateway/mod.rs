@@ -133,7 +133,7 @@ async fn dispatch(
     let mut record = Some(Record::new(
         Asker::of(&head.extensions),
         head.method.clone(),
-        head.uri.path_and_query().cloned(),
+        head.uri.path_and_query(),
         Arc::clone(&relay.metrics),
     ));
     let mut response = match answer(relay, head, body, &cors, &mut record, request_id).await {

@@ -44,15 +44,20 @@ pub(crate) struct Record {
     outcome: Option<Result<(), (Kind, Origin)>>,
 }
 
-/// What was asked for, credential included. Whoever shows it shows the path for the log, which is made only then: most
+/// The path that was asked for, credential included: a copy, since a part of the head would keep all of what was read
+/// with it for as long as the answer streams. Whoever shows it shows the path for the log, which is made only then: most
 /// exchanges that go well are not written.
-struct Target(Option<PathAndQuery>);
+struct Target(Option<Box<str>>);
+
+impl Target {
+    fn of(target: &PathAndQuery) -> Self {
+        Self(Some(target.path().into()))
+    }
+}
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&route::redact(
-            self.0.as_ref().map_or("", PathAndQuery::path),
-        ))
+        f.write_str(&route::redact(self.0.as_deref().unwrap_or_default()))
     }
 }
 
@@ -66,7 +71,7 @@ impl Record {
     pub(crate) fn new(
         asker: Asker,
         method: http::Method,
-        target: Option<PathAndQuery>,
+        target: Option<&PathAndQuery>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -77,7 +82,7 @@ impl Record {
             device: String::new(),
             listing: None,
             method,
-            target: Target(target),
+            target: target.map_or(Target(None), Target::of),
             started: Instant::now(),
             metrics,
             status: None,
@@ -263,4 +268,21 @@ use event_at;
 
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_record_does_not_keep_the_head_that_it_is_of() {
+        let head = Bytes::from(b"/k/c2l_secret/api/chat?x=y".to_vec());
+        let target = PathAndQuery::from_maybe_shared(head.clone()).expect("a target");
+        let kept = Target::of(&target);
+        drop(target);
+        assert!(head.is_unique());
+        assert_eq!(kept.to_string(), "/k/…/api/chat");
+    }
 }

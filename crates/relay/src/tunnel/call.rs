@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use c2l_tunnel::{
     Batch, CloseReason, Link, Side,
     wire::{DecodeError, Decoder, Encoder, Piece},
@@ -19,18 +20,18 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::coop::consume_budget};
 use tonic::Status;
 
 /// What the agent sends.
 #[derive(Debug)]
-pub(crate) struct Inbound {
-    body: Incoming,
+pub(crate) struct Inbound<B = Incoming> {
+    body: B,
     decoder: Decoder,
 }
 
-impl Inbound {
-    pub(crate) fn new(body: Incoming, max_message_bytes: u32) -> Self {
+impl<B: Body<Data = Bytes> + Unpin> Inbound<B> {
+    pub(crate) fn new(body: B, max_message_bytes: u32) -> Self {
         let max_message_bytes = usize::try_from(max_message_bytes).unwrap_or(usize::MAX);
         Self {
             body,
@@ -44,6 +45,9 @@ impl Inbound {
     /// # Errors
     /// When what came is no message of an agent's. Nothing after it can be read.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch>, DecodeError> {
+        // An agent could fill what is read at once with thousands of empty messages. Before one is taken: whoever drops
+        // this while it waits has lost none.
+        consume_budget().await;
         loop {
             if let Some(batch) = self.decoder.next_batch()? {
                 return Ok(Some(batch));
@@ -142,5 +146,41 @@ impl Body for Outbound {
 impl Drop for Outbound {
     fn drop(&mut self) {
         self.link.close(CloseReason::ConnectionLost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use c2l_tunnel::wire::MESSAGE_PREFIX_BYTES;
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_says_nothing_at_length_lets_others_run() {
+        const MESSAGES: usize = 10_000;
+        let said = Bytes::from(vec![0; MESSAGES * MESSAGE_PREFIX_BYTES]);
+        let mut inbound = Inbound::new(Full::new(said), 1024);
+        let turns = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..MESSAGES {
+            let batch = inbound.next().await.expect("valid").expect("whole");
+            assert!(batch.is_empty());
+        }
+        other.abort();
+        // The scheduler lets a task take 128 steps at once.
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= MESSAGES / 200, "{turns}");
     }
 }

@@ -14,8 +14,8 @@ use std::{
 use c2l_auth::{DeviceName, Grant, Kind as TokenKind, LEEWAY};
 use c2l_bridge::Pulse;
 use c2l_tunnel::{
-    Batch, CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, ProtocolError, Settings,
-    Side, StreamLimits, Welcome, wire::DecodeError,
+    Batch, CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, Settings, Side,
+    StreamLimits, Welcome, wire::DecodeError,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
@@ -120,8 +120,8 @@ type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Caller>, Fault>> + Send>>;
 
 /// What the driver was woken by.
 enum Event {
-    Message(Result<Batch, ProtocolError>),
-    MessageTooLarge(DecodeError),
+    Message(Batch),
+    Unreadable(DecodeError),
     InboundEnded,
     SessionClosed,
     TokenExpired,
@@ -137,20 +137,23 @@ impl Driver {
         let mut expiry = Box::pin(sleep_until(expiry_of(self.grant())));
         let status = loop {
             match self.next(&mut timer, &mut expiry).await {
-                Event::Message(message) => {
-                    if let Err(status) = self.receive(message) {
+                Event::Message(batch) => {
+                    if let Err(status) = self.receive(batch) {
                         let reason = status.message();
                         self.who().did(audit::Event::SessionRefused { reason });
                         break status;
                     }
                 }
                 Event::Renewed(verified) => self.renewed(verified, &mut expiry),
-                Event::MessageTooLarge(error) => {
-                    let frame = "message over the limit";
+                Event::Unreadable(error) => {
                     tracing::warn!(%error, "the agent broke the protocol");
-                    self.link
-                        .close(CloseReason::Protocol(ProtocolError::Unexpected { frame }));
-                    break Status::resource_exhausted(error.to_string());
+                    self.link.close(CloseReason::Protocol(error.breach()));
+                    break match error {
+                        DecodeError::TooLarge { .. } => {
+                            Status::resource_exhausted(error.to_string())
+                        }
+                        _ => self.status_of_close(),
+                    };
                 }
                 Event::InboundEnded => self.link.close(CloseReason::ConnectionLost),
                 Event::TokenExpired => self.link.close(CloseReason::TokenExpired),
@@ -221,10 +224,9 @@ impl Driver {
         });
         tokio::select! {
             message = self.inbound.next() => match message {
-                Ok(Some(batch)) => Event::Message(Ok(batch)),
-                Err(DecodeError::Protocol(error)) => Event::Message(Err(error)),
-                Err(error @ DecodeError::TooLarge { .. }) => Event::MessageTooLarge(error),
-                Ok(None) | Err(_) => Event::InboundEnded,
+                Ok(Some(batch)) => Event::Message(batch),
+                Ok(None) => Event::InboundEnded,
+                Err(error) => Event::Unreadable(error),
             },
             () = ticking => Event::SessionClosed,
             verified = renewed => Event::Renewed(verified),
@@ -234,11 +236,8 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, message: Result<Batch, ProtocolError>) -> Result<(), Status> {
-        let received = message
-            .inspect_err(|error| self.link.close(CloseReason::Protocol(error.clone())))
-            .and_then(|batch| self.link.receive(batch, now()));
-        let notable = match received {
+    fn receive(&mut self, batch: Batch) -> Result<(), Status> {
+        let notable = match self.link.receive(batch, now()) {
             Ok(notable) => notable,
             Err(error) => {
                 tracing::warn!(%error, "the agent broke the protocol");

@@ -197,6 +197,48 @@ fn what_no_message_begins_with_is_refused() {
 }
 
 #[test]
+fn nothing_is_read_behind_what_was_no_message() {
+    let whole = own(Side::Agent, body(Bytes::from_static(b"x")));
+    // In turn: a flag, a length over the limit, no protobuf, and a field that means nothing with a frame behind it.
+    let mut field = vec![0x12, 4, 0x08, 0, 0x22, 0];
+    field.extend_from_slice(&whole[MESSAGE_PREFIX_BYTES..]);
+    for bad in [
+        vec![1, 0, 0, 0, 0],
+        vec![0, 255, 255, 255, 255],
+        prefixed(&[0xff]),
+        prefixed(&field),
+    ] {
+        let mut decoder = Decoder::new(Side::Agent, MOST_BYTES);
+        decoder.push(Bytes::from([whole.clone(), bad, whole.clone()].concat()));
+        assert!(decoder.next_batch().expect("valid").is_some());
+        let error = decoder.next_batch().expect_err("no message");
+        assert!(!matches!(error, DecodeError::Broken), "{error}");
+        decoder.push(Bytes::from(whole.clone()));
+        assert_eq!(decoder.kept_pieces(), 0, "{error}");
+        assert!(matches!(decoder.next_batch(), Err(DecodeError::Broken)));
+        assert!(matches!(decoder.end(), Err(DecodeError::Broken)));
+    }
+}
+
+#[test]
+fn a_piece_within_a_message_keeps_no_buffer_much_larger_than_itself() {
+    const READ_BUFFER_BYTES: usize = 8 * 1024;
+    let line = own(Side::Agent, body(vec![1; 100_000].into()));
+    let mut decoder = Decoder::new(Side::Agent, MOST_BYTES);
+    let mut held = Vec::new();
+    for piece in line[..line.len() - 1].chunks(READ_BUFFER_BYTES / 4) {
+        let mut buffer = piece.to_vec();
+        buffer.reserve_exact(READ_BUFFER_BYTES - piece.len());
+        let buffer = Bytes::from(buffer);
+        held.push(buffer.clone());
+        decoder.push(buffer);
+        assert!(decoder.next_batch().expect("valid").is_none());
+    }
+    let kept = held.iter().filter(|buffer| !buffer.is_unique()).count();
+    assert_eq!(kept, 1, "the first alone, which may be a whole message");
+}
+
+#[test]
 fn a_line_that_ends_within_a_message_is_torn() {
     let line = own(Side::Agent, body(Bytes::from_static(b"x")));
     assert!(read(Side::Agent, &line, &[3]).is_ok());

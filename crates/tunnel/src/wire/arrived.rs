@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 
-/// Below this a piece that comes in the middle of a message is copied.
-const COPY_BELOW_BYTES: usize = 1024;
+/// Below this a piece that comes in the middle of a message is copied: the buffer behind it, as HTTP/2 reads it, may have
+/// 8 KiB and more.
+const COPY_BELOW_BYTES: usize = 4096;
 /// So many places for pieces are kept between messages.
 const KEPT_PIECES: usize = 16;
 

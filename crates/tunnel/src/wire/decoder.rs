@@ -44,6 +44,25 @@ pub enum DecodeError {
     /// A field that cannot mean anything.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// It comes behind one of the others: where a message begins is not known any more.
+    #[error("what came before was no message")]
+    Broken,
+}
+
+impl DecodeError {
+    /// What the peer has done with it, as the reason for which its session ends.
+    #[must_use]
+    pub fn breach(&self) -> ProtocolError {
+        let frame = match self {
+            Self::Protocol(error) => return error.clone(),
+            Self::TooLarge { .. } => "message over the limit",
+            Self::Flag(_) => "flag before a message",
+            Self::Malformed(_) => "message that is not protobuf",
+            Self::Torn => "end within a message",
+            Self::Broken => "message behind one that was none",
+        };
+        ProtocolError::Unexpected { frame }
+    }
 }
 
 /// Decodes what one side sends, from pieces cut anywhere.
@@ -55,6 +74,8 @@ pub struct Decoder {
     pieces: Arrived,
     /// Length of the message that is being collected, once it is known.
     expected: Option<usize>,
+    /// Something came that was no message.
+    is_broken: bool,
 }
 
 impl Decoder {
@@ -66,19 +87,34 @@ impl Decoder {
             max_message_bytes,
             pieces: Arrived::default(),
             expected: None,
+            is_broken: false,
         }
     }
 
     /// Adds what came next on the line. To be called when [`Self::next_batch`] has nothing more.
     pub fn push(&mut self, piece: Bytes) {
-        self.pieces.push(piece);
+        if !self.is_broken {
+            self.pieces.push(piece);
+        }
     }
 
     /// The next message, if it is whole.
     ///
     /// # Errors
-    /// When it cannot be one. What comes after that means nothing.
+    /// When it cannot be one. Nothing after that is read, and each further call says [`DecodeError::Broken`].
     pub fn next_batch(&mut self) -> Result<Option<Batch>, DecodeError> {
+        if self.is_broken {
+            return Err(DecodeError::Broken);
+        }
+        let read = self.read_message();
+        if read.is_err() {
+            self.is_broken = true;
+            self.pieces = Arrived::default();
+        }
+        read
+    }
+
+    fn read_message(&mut self) -> Result<Option<Batch>, DecodeError> {
         let expected = match self.expected {
             Some(expected) => expected,
             None if self.pieces.bytes < MESSAGE_PREFIX_BYTES => return Ok(None),
@@ -106,6 +142,9 @@ impl Decoder {
     /// # Errors
     /// When it ended within a message.
     pub fn end(&self) -> Result<(), DecodeError> {
+        if self.is_broken {
+            return Err(DecodeError::Broken);
+        }
         if self.expected.is_some() || self.pieces.bytes > 0 {
             return Err(DecodeError::Torn);
         }
