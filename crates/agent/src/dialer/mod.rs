@@ -179,6 +179,8 @@ impl Dialer {
             .max_frame_size(MAX_FRAME_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            // One answer comes, so nothing of its fields is worth remembering: the relay would keep a table for each agent.
+            .header_table_size(0)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(DialError::Http2)?;

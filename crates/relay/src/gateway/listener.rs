@@ -190,7 +190,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn serve(
     relay: &Arc<Relay>,
     stream: TcpStream,
-    mut peer: Peer,
+    peer: Peer,
     tls: Option<TlsAcceptor>,
     place: &Place,
 ) {
@@ -200,9 +200,22 @@ async fn serve(
     }
     give_up_unacknowledged(&stream, relay.config.gap_timeout);
     let stream = Pulsed::new(stream, peer.pulse.clone());
-    let Some(tls) = tls else {
-        return serve_http(relay, stream, peer, place).await;
-    };
+    match tls {
+        // In a box, as each protocol below: a task is made before it is known what it will do, and without that would have
+        // room for the largest of all for life.
+        Some(tls) => Box::pin(serve_tls(relay, stream, peer, tls, place)).await,
+        None => serve_http(relay, stream, peer, place).await,
+    }
+}
+
+async fn serve_tls(
+    relay: &Arc<Relay>,
+    stream: Pulsed<TcpStream>,
+    mut peer: Peer,
+    tls: TlsAcceptor,
+    place: &Place,
+) {
+    let address = peer.address;
     match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
@@ -242,9 +255,9 @@ where
         return; // nothing was asked: nothing to answer
     };
     if is_http2 {
-        serve_http2(relay, stream, read_ahead, peer).await;
+        Box::pin(serve_http2(relay, stream, read_ahead, peer)).await;
     } else {
-        serve_http1(relay, stream, read_ahead, peer, place).await;
+        Box::pin(serve_http1(relay, stream, read_ahead, peer, place)).await;
     }
 }
 
@@ -322,10 +335,11 @@ where
         let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
         service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
-            let relay = Arc::clone(&relay);
             request.extensions_mut().insert(peer.clone());
+            // In a box, which goes when the answer begins: what is left of a stream, an agent's call too, is small.
+            let answering = Box::pin(gateway::serve(Arc::clone(&relay), request));
             async move {
-                let response = gateway::serve(relay, request).await;
+                let response = answering.await;
                 Ok::<_, Infallible>(response.map(|body| guard.around(body)))
             }
         })
@@ -472,6 +486,30 @@ fn http2(relay: &Relay) -> http2::Builder<Life> {
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(relay.config.max_head_bytes).unwrap_or(u32::MAX));
     builder
+}
+
+#[cfg(test)]
+mod room {
+    use super::*;
+
+    fn of_task<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn of_protocol<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_takes_little_room() {
+        // An agent's is there for days. What its stream takes beside is in a box that goes with the head of the answer.
+        let (task, http2) = (
+            of_task(serve),
+            of_protocol(serve_http2::<Pulsed<TcpStream>>),
+        );
+        assert!(task <= 1024 + 512, "{task}");
+        assert!(http2 <= 3 * 1024, "{http2}");
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -35,7 +35,8 @@ pub(crate) fn note<T>(polled: &Poll<Option<T>>) {
 /// Runs a stream to its end, or until a frame of its body has not been taken for this long.
 pub(crate) async fn bounded(stream: impl Future<Output = ()>, limit: Duration) {
     let limit = limit.min(LONGEST);
-    let mut stream = pin!(stream);
+    // In a box: an argument that is pinned has its room twice.
+    let mut stream = Box::pin(stream);
     let mut timer = pin!(sleep(limit));
     let mut given_at: Option<Instant> = None;
     poll_fn(|cx| {

@@ -72,6 +72,8 @@ pub(crate) struct Outbound {
     pieces: VecDeque<Piece>,
     end: oneshot::Receiver<Status>,
     is_yielded: bool,
+    /// The last message was a heartbeat or the like: nothing is kept for the next one.
+    is_quiet: bool,
     is_over: bool,
 }
 
@@ -84,6 +86,7 @@ impl Outbound {
             pieces: VecDeque::new(),
             end,
             is_yielded: false,
+            is_quiet: false,
             is_over: false,
         }
     }
@@ -124,12 +127,19 @@ impl Body for Outbound {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match ready!(this.link.poll_transmit(cx)) {
-                Some(batch) => {
+            match this.link.poll_transmit(cx) {
+                Poll::Pending => {
+                    if this.is_quiet {
+                        this.pieces = VecDeque::new();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(batch)) => {
                     this.is_yielded = false;
+                    this.is_quiet = batch.frames.is_empty();
                     this.encoder.encode(batch, &mut this.pieces);
                 }
-                None => {
+                Poll::Ready(None) => {
                     let trailers = ready!(this.poll_end(cx));
                     this.is_over = true;
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));

@@ -29,7 +29,7 @@ impl Session {
     /// Control frames first, then resets and credit, then streams in turn.
     fn next_batch(&mut self) -> Batch {
         let mut batch = Batch {
-            control: self.control.drain(..).collect(),
+            control: std::mem::take(&mut self.control).into(), // with its memory: it is seldom used
             frames: Vec::new(),
         };
         let room = MAX_BATCH_FRAMES.min(self.resets.len());

@@ -58,7 +58,10 @@ impl Encoder {
     /// the prefix. Frames that this side never sends are left out.
     pub fn encode(&mut self, batch: Batch, out: &mut VecDeque<Piece>) -> usize {
         let room = room_for(&batch);
-        self.buffer.reserve(room.max(KEPT_BYTES / 4));
+        // All that an idle session says. What is behind it is kept for nobody.
+        let is_quiet = batch.frames.is_empty();
+        let least = if is_quiet { 0 } else { KEPT_BYTES / 4 };
+        self.buffer.reserve(room.max(least));
         self.buffer.put_bytes(0, MESSAGE_PREFIX_BYTES);
         for control in batch.control {
             self.put_control(control);
@@ -75,7 +78,7 @@ impl Encoder {
         let told = u32::try_from(length).unwrap_or(u32::MAX);
         self.buffer[1..MESSAGE_PREFIX_BYTES].copy_from_slice(&told.to_be_bytes());
         self.cut(out);
-        if room > KEPT_BYTES {
+        if room > KEPT_BYTES || is_quiet {
             self.buffer = BytesMut::new();
         }
         length
