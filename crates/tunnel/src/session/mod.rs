@@ -15,6 +15,7 @@
 //! Read next: `receive` (from the peer), `transmit` (toward the peer), `clock` (what is due), `streams` (from this side).
 
 mod clock;
+mod mix;
 mod receive;
 mod streams;
 mod transmit;
@@ -28,6 +29,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 
+use self::mix::Mix;
 use crate::{
     error::{CloseReason, Fault, Kind, Origin, ProtocolError},
     frame::{Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, StreamId, Welcome},
@@ -125,7 +127,7 @@ pub struct Session {
     limits: Limits,
     stream_limits: Option<StreamLimits>,
     liveness: Liveness,
-    streams: HashMap<StreamId, Stream>,
+    streams: HashMap<StreamId, Stream, Mix>,
     /// The highest id minted (relay) or seen (agent).
     newest: u64,
     opened_total: u64,
@@ -169,7 +171,7 @@ impl Session {
                     since: now,
                 },
             },
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             newest: 0,
             opened_total: 0,
             is_hello_heard: false,
