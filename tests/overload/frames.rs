@@ -386,6 +386,7 @@ async fn status_after(relay: &TestRelay, said: &[u8]) -> Status {
             device_name: "laptop".to_owned(),
             device_id: [7; 16],
             capabilities: Vec::new(),
+            attempt: 0,
         }))],
         frames: Vec::new(),
     };

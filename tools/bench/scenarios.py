@@ -116,7 +116,9 @@ def leaving(options):
 
 def behind_links(options):
     job = {"scenario": "mixed", "beside": "downloads", "others": 1, "chats": chatting(options, 4)}
-    yield Scenario("home-slow-link", job, [*DELAY, *BESIDE], link=HOME)
+    home = Scenario("home-slow-link", job, [*DELAY, *BESIDE], link=HOME)
+    yield home
+    yield dataclasses.replace(home, name="tls-home-slow-link", is_encrypted=True)
     # 256 at once, so that a delay alone does not bound the rate.
     newconn = {"scenario": "newconn", "at_once": 256, "seconds": options.seconds}
     first = {"scenario": "stream", **chatting(options, 20), "tokens": 10}

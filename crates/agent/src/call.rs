@@ -23,7 +23,7 @@ use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use tokio::task::coop::consume_budget;
 use tonic::{Code, Status};
 
-use crate::{dialer::of_grpc, error::DialError};
+use crate::{dialer::of_grpc, error::DialError, now};
 
 /// Most bytes of one message of the relay's. Its batches stay far below.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -188,7 +188,7 @@ impl Body for Outbound {
                 }
                 Writer::Over => return Poll::Ready(None),
             }
-            match this.link.poll_transmit(cx) {
+            match this.link.poll_transmit(now(), cx) {
                 Poll::Ready(Some(batch)) => {
                     this.encoder.encode(batch, &mut this.pieces);
                 }

@@ -12,8 +12,8 @@ use std::{
 
 use c2l_bridge::Pulse;
 use c2l_tunnel::{
-    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROTOCOL_VERSION, Settings,
-    Side, frame::SecretToken,
+    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROGRESS, PROTOCOL_VERSION,
+    Settings, Side, frame::SecretToken,
 };
 use http::HeaderValue;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -152,7 +152,7 @@ fn hello(agent: &Agent) -> Hello {
         build: agent.config.build.clone(),
         device_name: agent.config.device_name.clone(),
         device_id: agent.config.device_id,
-        capabilities: vec![ALLOWED_MODELS.to_owned()],
+        capabilities: vec![ALLOWED_MODELS.to_owned(), PROGRESS.to_owned()],
         attempt: agent.attempts.next(),
     }
 }
@@ -405,7 +405,10 @@ impl Session {
                 }
             }
             // The link answers the rest itself, or has refused it.
-            Control::Hello(_) | Control::Heartbeat { .. } | Control::TokenRenewal(_) => {}
+            Control::Hello(_)
+            | Control::Heartbeat { .. }
+            | Control::Progress { .. }
+            | Control::TokenRenewal(_) => {}
         }
     }
 

@@ -114,7 +114,7 @@ fn schedule(bencher: Bencher<'_, '_>, streams: usize) {
             handle.send_body(&mut token, now).expect("room");
         }
         let mut bytes = 0;
-        while let Poll::Ready(Some(batch)) = link.poll_transmit(cx) {
+        while let Poll::Ready(Some(batch)) = link.poll_transmit(now, cx) {
             bytes += batch.frames.len();
             let id = |(id, _): &(StreamId, Frame)| (*id, Frame::Window(100));
             let frames = batch.frames.iter().map(id).collect();
@@ -168,6 +168,6 @@ fn session(streams: usize) -> (Link, Vec<StreamHandle>, Instant) {
         link.open(head, now).expect("room")
     };
     let handles = (0..streams).map(open).collect();
-    while link.poll_transmit(cx).is_ready() {}
+    while link.poll_transmit(now, cx).is_ready() {}
     (link, handles, now)
 }

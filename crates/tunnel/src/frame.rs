@@ -48,6 +48,8 @@ pub struct Scopes {
 
 /// What an agent says in its hello when it enforces [`RequestHead::models`].
 pub const ALLOWED_MODELS: &str = "allowed-models";
+/// What an agent says in its hello when it says marks back ([`Control::Progress`]).
+pub const PROGRESS: &str = "progress";
 
 /// What a stream opens with, toward the upstream.
 #[derive(Clone, Debug)]
@@ -144,6 +146,12 @@ impl Hello {
     pub fn enforces_models(&self) -> bool {
         self.capabilities.iter().any(|said| said == ALLOWED_MODELS)
     }
+
+    /// True when this agent says marks back.
+    #[must_use]
+    pub fn answers_marks(&self) -> bool {
+        self.capabilities.iter().any(|said| said == PROGRESS)
+    }
 }
 
 /// What a relay answers.
@@ -213,6 +221,13 @@ pub enum Control {
         /// True when the relay may still open some: then the session ends when it says so, not with its last stream.
         still_opens: bool,
     },
+    /// How far bytes have come. Nothing in it: this side says marks back.
+    Progress {
+        /// To be said back; 0 marks nothing.
+        mark: u64,
+        /// The highest of the other side's that has come; 0 says nothing.
+        seen: u64,
+    },
     /// A fresh token of the same user; the relay verifies it.
     TokenRenewal(SecretToken),
     /// What became of that.
@@ -235,6 +250,7 @@ impl Control {
             Self::Welcome(_) => "welcome",
             Self::Heartbeat { .. } => "heartbeat",
             Self::GoAway { .. } => "go-away",
+            Self::Progress { .. } => "progress",
             Self::TokenRenewal(_) => "token renewal",
             Self::TokenState { .. } => "token state",
         }

@@ -135,8 +135,8 @@ impl Link {
     }
 
     /// See [`Session::poll_transmit`].
-    pub fn poll_transmit(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
-        self.lock().poll_transmit(cx)
+    pub fn poll_transmit(&self, now: Instant, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
+        self.lock().poll_transmit(now, cx)
     }
 
     /// See [`Session::tick`].

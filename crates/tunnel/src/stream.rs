@@ -14,7 +14,7 @@
 
 use std::{
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ use crate::{
 pub(crate) const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Up to here what a stream has to say passes those in the middle of a bulk transfer.
 const SMALL_BODY_BYTES: usize = 4 * 1024;
+/// So much in this time is bulk, however small its pieces: a chat says a tenth of it.
+const SMALL_RATE: (usize, Duration) = (16 * 1024, Duration::from_millis(100));
 /// Most credit a direction can hold (the largest HTTP/2 window, RFC 9113 §6.9.1).
 const MAX_CREDIT_BYTES: u32 = (1 << 31) - 1;
 
@@ -66,12 +68,28 @@ pub(crate) struct Outgoing {
     pub(crate) broken: Option<Fault>,
     pub(crate) credit_bytes: u32,
     pub(crate) is_head_written: bool,
+    /// Body written in small turns since that moment.
+    small_bytes: usize,
+    small_since: Instant,
 }
 
 impl Outgoing {
     /// True when so much body waits that it takes its turn behind those with little to say.
     pub(crate) fn is_bulk(&self) -> bool {
         self.body.bytes() > SMALL_BODY_BYTES
+    }
+
+    /// True when so much went out in small turns of late that what waits is bulk in small pieces.
+    pub(crate) fn pours(&self, now: Instant) -> bool {
+        let (most_bytes, time) = SMALL_RATE;
+        self.small_bytes > most_bytes && now.saturating_duration_since(self.small_since) < time
+    }
+
+    pub(crate) fn wrote_small(&mut self, bytes: usize, now: Instant) {
+        if now.saturating_duration_since(self.small_since) >= SMALL_RATE.1 {
+            (self.small_bytes, self.small_since) = (0, now);
+        }
+        self.small_bytes += bytes;
     }
 }
 
@@ -124,6 +142,8 @@ impl Stream {
                 broken: None,
                 credit_bytes: window_bytes,
                 is_head_written: false,
+                small_bytes: 0,
+                small_since: now,
             },
             incoming: Incoming {
                 state: Direction::Head,

@@ -88,7 +88,7 @@ impl Pair {
         assert!(self.answers.poll_capacity(&mut idle()).is_ready());
         self.answers.send_body(&mut piece, self.now).unwrap();
         assert!(piece.is_empty(), "no room");
-        let Poll::Ready(Some(batch)) = self.agent.poll_transmit(&mut idle()) else {
+        let Poll::Ready(Some(batch)) = self.agent.poll_transmit(self.now, &mut idle()) else {
             panic!("nothing to send");
         };
         self.encoder.encode(batch, &mut self.line);
@@ -103,7 +103,7 @@ impl Pair {
             panic!("nothing came");
         };
         // Credit goes back.
-        if let Poll::Ready(Some(batch)) = self.relay.poll_transmit(&mut idle()) {
+        if let Poll::Ready(Some(batch)) = self.relay.poll_transmit(self.now, &mut idle()) {
             self.agent.receive(batch, self.now).unwrap();
         }
         came.unwrap().expect("a piece")
@@ -126,7 +126,7 @@ fn idle() -> Context<'static> {
 }
 
 fn hand_over(from: &Link, to: &Link, now: Instant) {
-    while let Poll::Ready(Some(batch)) = from.poll_transmit(&mut idle()) {
+    while let Poll::Ready(Some(batch)) = from.poll_transmit(now, &mut idle()) {
         drop::<Vec<_>>(to.receive(batch, now).unwrap());
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
-    Answer, Batch, Limits, Link, Phase, RequestHead, ResponseHead, Scopes, Settings, Side,
-    StreamHandle, StreamLimits, Welcome,
+    Answer, Batch, Limits, Link, PROGRESS, Phase, RequestHead, ResponseHead, Scopes, Settings,
+    Side, StreamHandle, StreamLimits, Welcome,
     wire::{self, Decoder},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -181,7 +181,7 @@ impl Victim {
                 }
             }
             1 | 2 => {
-                if let Poll::Ready(Some(batch)) = self.link.poll_transmit(cx) {
+                if let Poll::Ready(Some(batch)) = self.link.poll_transmit(self.clock.0, cx) {
                     assert!(!batch.is_empty());
                 }
             }
@@ -371,6 +371,19 @@ fn heartbeat(choices: &mut Choices<'_>) -> proto::Heartbeat {
     }
 }
 
+/// Marks that were set, and others; most are small numbers, which are set sooner.
+fn progress(choices: &mut Choices<'_>) -> proto::Progress {
+    let mut number = || match choices.below(4) {
+        0 => 0,
+        1 => u64::MAX - u64::from(choices.byte()),
+        _ => choices.number() as u64,
+    };
+    proto::Progress {
+        mark: number(),
+        seen: number(),
+    }
+}
+
 fn go_away(choices: &mut Choices<'_>) -> proto::GoAway {
     proto::GoAway {
         message: String::new(),
@@ -385,11 +398,13 @@ fn agent_control(choices: &mut Choices<'_>) -> Option<proto::AgentControl> {
         0 => Control::Hello(proto::Hello {
             protocol_version: 1,
             device_id: Bytes::from(vec![0; 16]),
+            capabilities: vec![PROGRESS.to_owned()],
             ..proto::Hello::default()
         }),
         1..=3 => Control::Heartbeat(heartbeat(choices)),
         4 => Control::GoAway(go_away(choices)),
-        5 => Control::TokenRenewal(proto::TokenRenewal {
+        5 | 6 => Control::Progress(progress(choices)),
+        7 => Control::TokenRenewal(proto::TokenRenewal {
             token: "t".repeat(choices.number()),
         }),
         _ => return None,
@@ -415,6 +430,7 @@ fn relay_control(choices: &mut Choices<'_>) -> Option<proto::RelayControl> {
         }),
         2 => Control::Heartbeat(heartbeat(choices)),
         3 if choices.one_in(8) => Control::GoAway(go_away(choices)),
+        4 => Control::Progress(progress(choices)),
         _ => return None,
     };
     Some(proto::RelayControl {

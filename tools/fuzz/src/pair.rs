@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 use c2l_proto::tunnel as proto;
 use c2l_tunnel::{
-    Answer, Batch, CloseReason, Fault, Frame, Kind, Limits, Link, Origin, RequestHead,
-    ResponseHead, Scopes, Settings, Side, StreamHandle, Welcome, wire,
+    Answer, Batch, CloseReason, Control, Fault, Frame, Hello, Kind, Limits, Link, Origin, PROGRESS,
+    RequestHead, ResponseHead, Scopes, Settings, Side, StreamHandle, Welcome, wire,
 };
 use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use prost::Message;
@@ -175,6 +175,20 @@ impl World {
             build: String::new(),
             token_holds: None,
         };
+        // Both say marks back.
+        let hello = Hello {
+            protocol_version: 1,
+            build: String::new(),
+            device_name: "desk".to_owned(),
+            device_id: [0; 16],
+            capabilities: vec![PROGRESS.to_owned()],
+            attempt: 0,
+        };
+        let greeting = Batch {
+            control: vec![Control::Hello(Box::new(hello))],
+            frames: Vec::new(),
+        };
+        world.relay.receive(greeting, clock.0).unwrap();
         world.relay.welcome(welcome, clock.0);
         world
     }
@@ -402,7 +416,7 @@ impl World {
             Side::Relay => (&self.relay, &mut self.to_agent),
             Side::Agent => (&self.agent, &mut self.to_relay),
         };
-        match link.poll_transmit(cx) {
+        match link.poll_transmit(self.clock.0, cx) {
             Poll::Pending => None,
             Poll::Ready(None) => {
                 line.is_ended = true;

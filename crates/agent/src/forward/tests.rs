@@ -88,12 +88,12 @@ fn greet(relay: &Link, agent: &Link) {
 fn move_batches(relay: &Link, agent: &Link, cx: &mut Context<'_>) {
     loop {
         let mut has_moved = false;
-        if let Poll::Ready(Some(batch)) = relay.poll_transmit(cx) {
+        if let Poll::Ready(Some(batch)) = relay.poll_transmit(now(), cx) {
             let batch = wire::decode_relay(wire::encode_relay(batch)).unwrap();
             agent.receive(batch, now()).unwrap();
             has_moved = true;
         }
-        if let Poll::Ready(Some(batch)) = agent.poll_transmit(cx) {
+        if let Poll::Ready(Some(batch)) = agent.poll_transmit(now(), cx) {
             let batch = wire::decode_agent(wire::encode_agent(batch)).unwrap();
             relay.receive(batch, now()).unwrap();
             has_moved = true;

@@ -23,6 +23,8 @@ use hyper::body::Incoming;
 use tokio::{sync::oneshot, task::coop::consume_budget};
 use tonic::Status;
 
+use super::session::now;
+
 /// What the agent sends.
 #[derive(Debug)]
 pub(crate) struct Inbound<B = Incoming> {
@@ -127,7 +129,7 @@ impl Body for Outbound {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match this.link.poll_transmit(cx) {
+            match this.link.poll_transmit(now(), cx) {
                 Poll::Pending => {
                     if this.is_quiet {
                         this.pieces = VecDeque::new();

@@ -96,7 +96,7 @@ pub(crate) fn start(
     Outbound::new(link, end)
 }
 
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
@@ -252,7 +252,10 @@ impl Driver {
                     tracing::info!(reason = message, "the agent is leaving");
                     self.terms.registry.changed();
                 }
-                Control::Welcome(_) | Control::Heartbeat { .. } | Control::TokenState { .. } => {}
+                Control::Welcome(_)
+                | Control::Heartbeat { .. }
+                | Control::Progress { .. }
+                | Control::TokenState { .. } => {}
             }
         }
         Ok(())

@@ -45,6 +45,11 @@ impl Session {
         if let Phase::Draining { until, .. } = self.phase {
             next = next.min(until);
         }
+        match self.pace.opens_at() {
+            Some(at) if now >= at => self.wake_writer(),
+            Some(at) => next = next.min(at),
+            None => {}
+        }
         if let Some(limits) = self.stream_limits {
             next = next.min(self.expire_streams(&limits, now).unwrap_or(next));
             if matches!(self.phase, Phase::Closed(_)) {
@@ -88,6 +93,7 @@ impl Session {
         self.liveness.next_beat_at = after(now, self.liveness.interval);
         if self.streams.is_empty() {
             self.streams.shrink_to_fit(); // an idle session does not keep what a busy one needed
+            self.pace.rest();
         }
         let is_waiting = self
             .control

@@ -33,6 +33,7 @@ use self::mix::Mix;
 use crate::{
     error::{CloseReason, Fault, Kind, Origin, ProtocolError},
     frame::{Batch, Control, Frame, Hello, Limits, RequestHead, ResponseHead, StreamId, Welcome},
+    pace::Pace,
     stream::{Direction, Stream, fault_of_close, not_sending},
     wire,
 };
@@ -140,6 +141,9 @@ pub struct Session {
     /// Streams with little to say, which pass those in `turns`.
     small_turns: VecDeque<StreamId>,
     turns: VecDeque<StreamId>,
+    pace: Pace,
+    /// The peer's newest mark that was not said back yet; 0 when all were.
+    owed_mark: u64,
     arrivals: VecDeque<(StreamId, Box<RequestHead>)>,
     wake_at: Instant,
     writer: Option<Waker>,
@@ -181,6 +185,8 @@ impl Session {
             resets: VecDeque::new(),
             small_turns: VecDeque::new(),
             turns: VecDeque::new(),
+            pace: Pace::new(now),
+            owed_mark: 0,
             arrivals: VecDeque::new(),
             wake_at: now,
             writer: None,
@@ -230,6 +236,9 @@ impl Session {
         if matches!(self.phase, Phase::Greeting { .. }) {
             self.keep_to(&welcome, now);
             self.say(Control::Welcome(Box::new(welcome)));
+            if self.pace.is_answered() {
+                self.say(Control::Progress { mark: 0, seen: 0 });
+            }
         }
     }
 

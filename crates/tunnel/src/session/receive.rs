@@ -81,8 +81,15 @@ impl Session {
                     return Ok(None); // said already; once is enough for those who watch
                 }
             }
-            (Control::Hello(_), Side::Relay) if is_greeting && !self.is_hello_heard => {
+            (Control::Progress { mark, seen }, _) if !is_greeting => {
+                self.receive_progress(*mark, *seen, now)?;
+                return Ok(None);
+            }
+            (Control::Hello(hello), Side::Relay) if is_greeting && !self.is_hello_heard => {
                 self.is_hello_heard = true;
+                if hello.answers_marks() {
+                    self.pace.begin();
+                }
             }
             (Control::Welcome(welcome), Side::Agent) if is_greeting => self.keep_to(welcome, now),
             (Control::TokenRenewal(_), Side::Relay) | (Control::TokenState { .. }, Side::Agent)
@@ -94,6 +101,26 @@ impl Session {
             }
         }
         Ok(Some(control))
+    }
+
+    /// A mark is said back before anything else; one that comes back may let bulk go on.
+    fn receive_progress(
+        &mut self,
+        mark: u64,
+        seen: u64,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        if self.side == Side::Agent {
+            self.pace.begin(); // a relay says so to an agent that does
+        }
+        let goes_on = self.pace.saw(seen, now)?;
+        if mark > 0 {
+            self.owed_mark = mark;
+        }
+        if goes_on || mark > 0 {
+            self.wake_writer();
+        }
+        Ok(())
     }
 
     fn receive_frame(

@@ -1,25 +1,28 @@
 //! Toward the peer: what goes into the next message, and whose turn it is.
 //!
 //! Invariant: a batch holds what is ready and waits for nothing; control frames stand first, then resets and credit, then
-//! streams in turn, those with little to say before bulk.
+//! streams in turn, those with little to say before bulk. Bulk goes only as far as [`Pace`] lets it.
 
 use super::{streams::request_unread, *};
+use crate::pace;
 
 /// Most body bytes of one stream in one turn.
 const MAX_TURN_BODY_BYTES: usize = 64 * 1024;
 /// Most body bytes in one batch: two full turns, so that a token never waits behind more than that. Heads count, too,
 /// which keeps a message far below the smallest limit that a welcome may set on it ([`wire::MIN_MESSAGE_BYTES`]).
 const MAX_BATCH_BODY_BYTES: usize = 2 * MAX_TURN_BODY_BYTES;
+const _: () = assert!(MAX_BATCH_BODY_BYTES == pace::MOST_MESSAGE_BYTES);
 
 impl Session {
-    /// Everything that is ready now, or `None` when the session is closed. Never waits to fill a batch.
-    pub fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
+    /// Everything that is ready now and may go, or `None` when the session is closed. Never waits to fill a batch.
+    pub fn poll_transmit(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         if matches!(self.phase, Phase::Closed(_)) {
             return Poll::Ready(None);
         }
-        let batch = self.next_batch();
+        let batch = self.next_batch(now);
         if batch.is_empty() {
             self.writer = Some(cx.waker().clone());
+            self.wake_driver_before(self.pace.opens_at());
             return Poll::Pending;
         }
         self.end_if_drained();
@@ -27,7 +30,7 @@ impl Session {
     }
 
     /// Control frames first, then resets and credit, then streams in turn.
-    fn next_batch(&mut self) -> Batch {
+    fn next_batch(&mut self, now: Instant) -> Batch {
         let mut batch = Batch {
             control: std::mem::take(&mut self.control).into(), // with its memory: it is seldom used
             frames: Vec::new(),
@@ -37,20 +40,41 @@ impl Session {
             batch.frames.push((id, Frame::Reset(fault)));
         }
         self.write_windows(&mut batch.frames);
-        let turn_bytes = self.turn_bytes();
-        let mut written = 0;
-        while (written == 0 || written + turn_bytes <= MAX_BATCH_BODY_BYTES)
-            && batch.frames.len() < MAX_BATCH_FRAMES
-        {
-            let Some(id) = self.next_turn(written, batch.frames.len()) else {
-                break;
-            };
-            written += self.write_turn(id, &mut batch.frames);
-        }
+        self.write_turns(&mut batch, now);
         if self.is_go_away_due() {
             batch.control.extend(self.go_away.take());
         }
         batch
+    }
+
+    fn write_turns(&mut self, batch: &mut Batch, now: Instant) {
+        let is_open = self.pace.is_open(now);
+        let most_bytes = match is_open {
+            true => self.pace.message_bytes(),
+            false => MAX_BATCH_BODY_BYTES, // none of it is bulk
+        };
+        let turn_bytes = self.turn_bytes().min(most_bytes / 2);
+        let mut written = 0;
+        let mut has_bulk = false;
+        while (written == 0 || written + turn_bytes <= most_bytes)
+            && batch.frames.len() < MAX_BATCH_FRAMES
+        {
+            let is_bulk_next =
+                written >= most_bytes / 2 || batch.frames.len() >= MAX_BATCH_FRAMES / 2;
+            let Some((id, is_bulk)) = self.next_turn(is_open, is_bulk_next, now) else {
+                break;
+            };
+            has_bulk |= is_bulk;
+            let most_bytes = is_bulk.then_some(turn_bytes);
+            written += self.write_turn(id, most_bytes, now, &mut batch.frames);
+        }
+        let is_waiting = !self.turns.is_empty();
+        let mark = self.pace.wrote(written, has_bulk, is_waiting, now);
+        let seen = std::mem::take(&mut self.owed_mark);
+        if mark.is_some() || seen > 0 {
+            let mark = mark.unwrap_or_default();
+            batch.control.push(Control::Progress { mark, seen });
+        }
     }
 
     /// One after which streams may still come need not wait for those that do.
@@ -86,27 +110,44 @@ impl Session {
     /// Whose turn it is. A stream with little to say passes those in the middle of a bulk transfer, so that a token
     /// waits for the batch on the line and not for a turn of every download; half of each batch is kept for the rest.
     /// Heads never leave the small turns before they are written: ids must reach the peer in order.
-    fn next_turn(&mut self, written: usize, frames: usize) -> Option<StreamId> {
-        if written >= MAX_BATCH_BODY_BYTES / 2 || frames >= MAX_BATCH_FRAMES / 2 {
-            let next = self.turns.pop_front();
-            return next.or_else(|| self.small_turns.pop_front());
+    fn next_turn(
+        &mut self,
+        is_open: bool,
+        is_bulk_next: bool,
+        now: Instant,
+    ) -> Option<(StreamId, bool)> {
+        if is_open
+            && is_bulk_next
+            && let Some(id) = self.turns.pop_front()
+        {
+            return Some((id, true));
         }
         while let Some(id) = self.small_turns.pop_front() {
             match self.streams.get(&id) {
-                Some(stream) if stream.outgoing.is_bulk() && stream.outgoing.head.is_none() => {
+                Some(stream)
+                    if stream.outgoing.head.is_none()
+                        && (stream.outgoing.is_bulk() || stream.outgoing.pours(now)) =>
+                {
                     self.turns.push_back(id); // it has grown meanwhile
                 }
-                Some(_) => return Some(id),
+                Some(_) => return Some((id, false)),
                 None => {}
             }
         }
-        self.turns.pop_front()
+        let next = self.turns.pop_front_if(|_| is_open)?;
+        Some((next, true))
     }
 
     /// One stream's turn: at most one full piece of body, so that streams share the line byte by byte. Returns the
-    /// bytes that it takes up in the batch, fields included.
-    fn write_turn(&mut self, id: StreamId, frames: &mut Vec<(StreamId, Frame)>) -> usize {
-        let mut limit = self.turn_bytes();
+    /// bytes that it takes up in the batch, fields included. A small turn has no bound of its own.
+    fn write_turn(
+        &mut self,
+        id: StreamId,
+        most_bytes: Option<usize>,
+        now: Instant,
+        frames: &mut Vec<(StreamId, Frame)>,
+    ) -> usize {
+        let mut limit = most_bytes.unwrap_or(self.turn_bytes());
         let Some(stream) = self.streams.get_mut(&id) else {
             return 0;
         };
@@ -143,6 +184,9 @@ impl Session {
         }
         if written > 0 {
             stream.wake_writer(); // there is room again
+        }
+        if most_bytes.is_none() {
+            stream.outgoing.wrote_small(written, now);
         }
         if stream.has_output() {
             stream.is_in_turn = true;

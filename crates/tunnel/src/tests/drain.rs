@@ -235,7 +235,7 @@ fn a_closed_session_takes_in_and_says_nothing() {
         Some(CloseReason::Replaced),
         "the first counts"
     );
-    let writer = peer.writer.poll(|cx| peer.link.poll_transmit(cx));
+    let writer = peer.writer.poll(|cx| peer.link.poll_transmit(peer.now, cx));
     assert!(matches!(writer, Poll::Ready(None)));
     assert_eq!(peer.link.active_streams(), 0);
 }

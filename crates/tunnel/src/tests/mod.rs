@@ -8,6 +8,8 @@ mod credit;
 mod drain;
 mod greeting;
 mod hostile;
+mod line;
+mod pace;
 mod peer;
 mod streams;
 mod stuck;

@@ -245,7 +245,7 @@ impl Peer {
     /// The next batch to the peer; `None` when there is nothing to say.
     #[track_caller]
     pub(super) fn sent(&self) -> Option<Batch> {
-        match self.writer.poll(|cx| self.link.poll_transmit(cx)) {
+        match self.writer.poll(|cx| self.link.poll_transmit(self.now, cx)) {
             Poll::Ready(Some(batch)) => {
                 for (_, frame) in &batch.frames {
                     let is_empty = matches!(frame, Frame::Body(bytes) if bytes.is_empty());

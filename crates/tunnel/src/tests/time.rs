@@ -82,7 +82,7 @@ fn tun05_two_intervals_of_silence_end_the_session_and_its_streams() {
     watcher.assert_woken();
     let fault = fault_of(&handle).expect("failed");
     assert_eq!((fault.kind, fault.origin), (Kind::AgentLost, Origin::Agent));
-    let writer = peer.writer.poll(|cx| peer.link.poll_transmit(cx));
+    let writer = peer.writer.poll(|cx| peer.link.poll_transmit(peer.now, cx));
     assert!(matches!(writer, Poll::Ready(None)));
 }
 

@@ -115,6 +115,7 @@ pub(super) fn control() -> BoxedStrategy<Control> {
                 received,
             }
         }),
+        any::<(u64, u64)>().prop_map(|(mark, seen)| Control::Progress { mark, seen }),
         ("[ -~]{0,20}", any::<(u32, bool)>()).prop_map(|(message, (grace, still_opens))| {
             Control::GoAway {
                 message,

@@ -39,6 +39,7 @@ pub(super) fn agent_control(control: Control) -> Option<proto::agent_control::Co
             grace,
             still_opens,
         } => Wire::GoAway(go_away(message, grace, still_opens)),
+        Control::Progress { mark, seen } => Wire::Progress(proto::Progress { mark, seen }),
         Control::TokenRenewal(token) => Wire::TokenRenewal(proto::TokenRenewal { token: token.0 }),
         Control::Welcome(_) | Control::TokenState { .. } => return None,
     })
@@ -84,6 +85,7 @@ pub(super) fn relay_control(control: Control) -> Option<proto::relay_control::Co
             grace,
             still_opens,
         } => Wire::GoAway(go_away(message, grace, still_opens)),
+        Control::Progress { mark, seen } => Wire::Progress(proto::Progress { mark, seen }),
         Control::Hello(_) | Control::TokenRenewal(_) => return None,
     })
 }
@@ -102,6 +104,7 @@ pub(super) fn from_agent_control(control: proto::agent_control::Control) -> Deco
         })),
         Wire::Heartbeat(beat) => heartbeat(&beat),
         Wire::GoAway(away) => from_go_away(away),
+        Wire::Progress(progress) => from_progress(&progress),
         Wire::TokenRenewal(renewal) if renewal.token.len() <= MAX_TOKEN_BYTES => {
             Control::TokenRenewal(SecretToken(renewal.token))
         }
@@ -115,6 +118,7 @@ pub(super) fn from_relay_control(control: proto::relay_control::Control) -> Deco
         Wire::Welcome(welcome) => Control::Welcome(Box::new(from_welcome(welcome)?)),
         Wire::Heartbeat(beat) => heartbeat(&beat),
         Wire::GoAway(away) => from_go_away(away),
+        Wire::Progress(progress) => from_progress(&progress),
         Wire::TokenState(state) => Control::TokenState {
             is_accepted: state.is_accepted,
             holds: Duration::from_millis(state.holds_ms),
@@ -151,6 +155,13 @@ fn heartbeat(beat: &proto::Heartbeat) -> Control {
         sequence: beat.sequence,
         acknowledged: beat.acknowledged,
         received: beat.received,
+    }
+}
+
+fn from_progress(progress: &proto::Progress) -> Control {
+    Control::Progress {
+        mark: progress.mark,
+        seen: progress.seen,
     }
 }
 

@@ -10,7 +10,8 @@ use std::{
 };
 
 use c2l_tunnel::{
-    Batch, CloseReason, Control, Hello, Limits, Link, Settings, Side, StreamLimits, Welcome,
+    Batch, CloseReason, Control, Hello, Limits, Link, PROGRESS, Settings, Side, StreamLimits,
+    Welcome,
     wire::{Decoder, Encoder, Piece},
 };
 use tokio::{
@@ -136,7 +137,7 @@ fn hello() -> Hello {
         build: "simulated".to_owned(),
         device_name: "laptop".to_owned(),
         device_id: [7; 16],
-        capabilities: Vec::new(),
+        capabilities: vec![PROGRESS.to_owned()],
         attempt: 0,
     }
 }
@@ -163,7 +164,7 @@ async fn relay_side(
     tokio::select! {
         biased;
         () = receiving => {}
-        () = transmit(link, Side::Relay, line) => {}
+        () = transmit(link, Side::Relay, line, &world.relay_clock) => {}
         () = keep_time(link, &world.relay_clock) => {}
     }
     link.close(CloseReason::ConnectionLost);
@@ -211,7 +212,7 @@ async fn agent_side(
         biased;
         () = receiving => {}
         () = accepting => {}
-        () = transmit(link, Side::Agent, line) => {}
+        () = transmit(link, Side::Agent, line, &world.agent_clock) => {}
         () = keep_time(link, &world.agent_clock) => {}
         () = wall_clock_jumps(&world.agent_clock) => {}
     }
@@ -254,9 +255,9 @@ fn take_in(link: &Link, side: Side, arrival: Arrival, clock: &Clock) -> Vec<Cont
         .expect("neither side breaks the protocol")
 }
 
-async fn transmit(link: &Link, side: Side, line: mpsc::Sender<Vec<u8>>) {
+async fn transmit(link: &Link, side: Side, line: mpsc::Sender<Vec<u8>>, clock: &Clock) {
     let mut encoder = Encoder::new(side);
-    while let Some(batch) = poll_fn(|cx| link.poll_transmit(cx)).await {
+    while let Some(batch) = poll_fn(|cx| link.poll_transmit(clock.now(), cx)).await {
         let mut pieces = VecDeque::new();
         encoder.encode(batch, &mut pieces);
         let parts = pieces.into_iter().flat_map(Piece::into_parts);
