@@ -47,6 +47,8 @@ pub(crate) struct Pace {
     seen: u64,
     seen_at: Instant,
     seen_written_at: Instant,
+    /// Behind the newest bulk.
+    bulk_until: u64,
     /// Where bulk began after a rest.
     began: u64,
     /// Up to here there was too little to say: how fast it arrives tells of this side and not of the line.
@@ -106,6 +108,7 @@ impl Pace {
             seen: 0,
             seen_at: now,
             seen_written_at: now,
+            bulk_until: 0,
             began: 0,
             short_until: 0,
             marks: VecDeque::new(),
@@ -143,7 +146,15 @@ impl Pace {
         let Some(oldest) = self.marks.front() else {
             return true;
         };
-        self.under_way() < self.limit() || now >= oldest.written_at + PATIENCE
+        // What is small is never held back; it alone must not keep bulk out.
+        self.under_way() < self.limit()
+            || self.is_bulk_gone()
+            || now >= oldest.written_at + PATIENCE
+    }
+
+    /// Nothing of bulk is under way.
+    fn is_bulk_gone(&self) -> bool {
+        self.seen >= self.bulk_until
     }
 
     /// A message was written with so many bytes, with or without bulk; there is more bulk to say that waits, or none.
@@ -163,10 +174,13 @@ impl Pace {
             (self.seen, self.began) = (self.sent, self.sent);
             (self.seen_at, self.seen_written_at) = (now, now);
         }
-        let before = self.under_way();
+        let is_free = self.is_bulk_gone() || self.under_way() <= self.limit();
         self.sent += bytes as u64;
+        if has_bulk {
+            self.bulk_until = self.sent;
+        }
         let is_due = (has_bulk || is_waiting) && self.is_mark_due();
-        let mark = is_due.then(|| self.set_mark(before, now));
+        let mark = is_due.then(|| self.set_mark(is_free, now));
         let is_open = self.is_open(now);
         self.is_held = is_waiting && !is_open;
         self.round.was_held |= self.is_held;
@@ -184,7 +198,7 @@ impl Pace {
             && (self.is_draining || since >= most.max(self.message_bytes() as u64 / 2))
     }
 
-    fn set_mark(&mut self, before: u64, now: Instant) -> u64 {
+    fn set_mark(&mut self, is_free: bool, now: Instant) -> u64 {
         let is_alone = self.marks.is_empty();
         self.marks.push_back(Mark {
             at: self.sent,
@@ -192,8 +206,11 @@ impl Pace {
             seen: self.seen,
             seen_at: self.seen_at,
             seen_written_at: self.seen_written_at,
-            is_short: is_alone || self.seen < self.short_until,
-            is_free: is_alone || (self.is_draining && before <= self.limit()),
+            // While the line fills up, as much comes as was let go.
+            is_short: is_alone
+                || self.seen < self.short_until
+                || self.least.is_some_and(|least| self.is_filling(least.trip)),
+            is_free: is_alone || (self.is_draining && is_free),
         });
         self.marked = self.sent;
         self.sent
@@ -233,7 +250,8 @@ impl Pace {
         let waited = least.map_or(Duration::ZERO, |least| trip - least.trip);
         self.round.waited = self.round.waited.min(waited);
         let least = least.unwrap_or(Least { trip, at: now });
-        self.is_filled |= waited > slack(least.trip);
+        // Behind nothing of ours it waited for something else.
+        self.is_filled |= !mark.is_free && waited > slack(least.trip);
         if self.is_draining && least.at == now {
             self.began = self.seen.saturating_sub(self.under_way()); // from what is under way now
         }

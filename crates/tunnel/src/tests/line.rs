@@ -98,8 +98,9 @@ pub(super) struct World {
     pub(super) ahead: Line,
     pub(super) back: Line,
     bulk: Option<Flow>,
-    /// What bulk comes in, one in each step.
+    /// What bulk comes in, one in each step, and how much of it is left.
     pub(super) piece_bytes: usize,
+    pub(super) bulk_left: usize,
     chats: Vec<Flow>,
     /// When each token was sent, and how many; all chats send theirs together.
     tokens: Vec<Instant>,
@@ -123,6 +124,17 @@ pub(super) enum Way {
 impl World {
     /// Over a line of so many bytes a second that takes `delay` each way; sessions that say marks back, or do not.
     pub(super) fn new(way: Way, rate: u64, delay: Duration, answers_marks: bool) -> Self {
+        Self::with_chats(CHATS, way, rate, delay, answers_marks)
+    }
+
+    /// The same with so many chats.
+    pub(super) fn with_chats(
+        chats: usize,
+        way: Way,
+        rate: u64,
+        delay: Duration,
+        answers_marks: bool,
+    ) -> Self {
         let relay = Peer::greeting(Side::Relay, Limits::default());
         let now = relay.now;
         let settings = Settings {
@@ -151,6 +163,7 @@ impl World {
             back: Line::new(12_500_000, delay, now),
             bulk: None,
             piece_bytes: 64 * 1024,
+            bulk_left: usize::MAX,
             chats: Vec::new(),
             tokens: Vec::new(),
             next_token_at: now,
@@ -161,7 +174,7 @@ impl World {
         world.move_for(4 * delay);
         relay.welcome(welcome(Limits::default()), world.now);
         world.move_for(4 * delay);
-        world.chats = (0..CHATS)
+        world.chats = (0..chats)
             .map(|_| world.open(way, &relay, &agent))
             .collect();
         world
@@ -205,6 +218,18 @@ impl World {
         self.bulk = None;
     }
 
+    /// How long a transfer of so many bytes takes, from its first byte to its last.
+    pub(super) fn transfer(&mut self, way: Way, bytes: usize) -> Duration {
+        self.bulk_left = bytes;
+        self.begin_bulk(way);
+        let since = self.now;
+        while self.bulk.as_ref().is_some_and(|bulk| bulk.received < bytes) {
+            self.step();
+        }
+        self.end_bulk();
+        self.now - since
+    }
+
     /// Bytes that have come since the last time.
     pub(super) fn taken(&mut self) -> usize {
         std::mem::take(&mut self.received)
@@ -232,8 +257,12 @@ impl World {
             }
         }
         if let Some(bulk) = &self.bulk {
-            let mut bytes = Bytes::from_static(&[b'b'; 64 * 1024]).slice(..self.piece_bytes);
-            bulk.sender.send_body(&mut bytes, now).expect("a stream");
+            let most = self.piece_bytes.min(self.bulk_left);
+            let mut bytes = Bytes::from_static(&[b'b'; 64 * 1024]).slice(..most);
+            if most > 0 {
+                bulk.sender.send_body(&mut bytes, now).expect("a stream");
+                self.bulk_left -= most - bytes.len();
+            }
         }
         transmit(&self.sender, &mut self.ahead, now, false);
         while let Some(batch) = self.ahead.arrived(now) {
