@@ -85,7 +85,8 @@ export async function signin(report) {
       await other.at.getByLabel("Token", { exact: true }).waitFor();
     };
     await out();
-    await page.role("dialog", "Sign in again").waitFor(); // nothing was asked in this one
+    await page.at.getByLabel("Token", { exact: true }).waitFor(); // nothing was asked in this one
+    expect((await page.composer().count()) === 0, "what somebody wrote who has signed out");
     expect((await born()) === first, "a sign-out has thrown the page away");
 
     await other.follow(await world.link("eve"));
@@ -93,7 +94,7 @@ export async function signin(report) {
     expect((await born()) !== first, "the page of one user has become another's");
     expect((await page.composer().inputValue()) === "", "a draft of another user");
     await out();
-    await page.role("dialog", "Sign in again").waitFor();
+    await page.at.getByLabel("Token", { exact: true }).waitFor();
     await other.follow(await world.link());
     await page.role("button", "Account and settings of owner").waitFor();
     await until("the owner's draft", async () => (await page.composer().inputValue()) === "what the owner wrote");

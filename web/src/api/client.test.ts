@@ -136,3 +136,18 @@ test("what a device's path is not known for is that the device is away, by its n
   replies(json({ error: "model 'x' not found" }, 404));
   expect((await faultFrom(open("devices/desk/api/show", { method: "POST", body: {} }))).kind).toBe("upstream");
 });
+
+test("a server on a machine that wants a sign-in of its own is not asked for ever", async () => {
+  let waits = 0;
+  setSignInGate(() => Promise.resolve(void waits++)); // somebody is signed in: it lets everyone through
+  replies(new Response("<html>401</html>", { status: 401 }));
+  expect((await faultFrom(call("devices/desk/v1/models"))).kind).toBe("unauthenticated");
+  expect([asked.length, waits]).toEqual([2, 1]);
+});
+
+test("what vLLM and FastAPI say of a failure is told in their words", async () => {
+  replies(json({ object: "error", message: "no such model" }, 404));
+  expect(await faultFrom(call("devices/desk/v1/models"))).toMatchObject({ kind: "upstream", message: "no such model" });
+  replies(json({ detail: "Not authenticated" }, 401));
+  expect(await faultFrom(call("devices/desk/v1/models"))).toMatchObject({ kind: "upstream", message: "Not authenticated" });
+});

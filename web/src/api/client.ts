@@ -34,12 +34,14 @@ export function setAnswerListener(to: AnswerListener): void {
 
 /** The answer's head, when it is a success; its body is the caller's to read. */
 export async function open(path: string, options: CallOptions = {}): Promise<Response> {
+  let hasWaited = false; // a 401 to somebody who has just been found signed in is no matter of signing in
   for (let attempt = 1; ; attempt++) {
     try {
       return await once(path, options);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (error.fault.kind === "unauthenticated" && gate && options.waitForSignIn !== false) {
+      if (error.fault.kind === "unauthenticated" && gate && options.waitForSignIn !== false && !hasWaited) {
+        hasWaited = true;
         await gate(options.signal);
         continue;
       }

@@ -23,21 +23,33 @@ export function dialectOf(device: string): Dialect {
   return dialects.get(device) ?? "ollama";
 }
 
+/** Sees to it that it is known how a machine is asked. What goes wrong with that is for the question itself to tell. */
+export async function learnDialect(device: string, signal: AbortSignal): Promise<void> {
+  if (!dialects.has(device)) await holdingsOf(device, signal).catch(() => undefined);
+}
+
 /** Asks a machine for its models, in whichever way it answers. A device that has gone says so at once; nothing is tried again. */
 export async function holdingsOf(device: string, signal?: AbortSignal): Promise<Holdings> {
   const ask = (path: string): Promise<unknown> => call(`devices/${encodeURIComponent(device)}/${path}`, { retry: false, ...(signal ? { signal } : {}) });
   if (dialectOf(device) === "ollama") {
     const [tags, running] = await Promise.all([ask("api/tags").catch(unlessUnknown), ask("api/ps").catch(unlessUnknown)]);
-    if (isOllamas(tags)) return { tags, running };
+    if (isOllamas(tags)) {
+      keep(device, "ollama");
+      return { tags, running };
+    }
   }
   const tags = await ask("v1/models").then(asTags, (error: unknown) => {
     if (isUnknown(error)) dialects.delete(device);
     throw error;
   });
-  if (dialects.size >= most_devices) dialects.clear();
-  dialects.set(device, "openai");
+  keep(device, "openai");
   // Such a server offers what it can answer with now; it has no word for what lies on its disk.
   return { tags, running: tags };
+}
+
+function keep(device: string, dialect: Dialect): void {
+  if (dialects.size >= most_devices && !dialects.has(device)) dialects.clear();
+  dialects.set(device, dialect);
 }
 
 /** The list of `/v1/models` in the shape of `/api/tags`. */

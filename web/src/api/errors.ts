@@ -66,9 +66,9 @@ export function advise(fault: Pick<Fault, "kind" | "message" | "retryAfterSecond
     case "user_over_limit":
       return say("You are sending more requests than this relay allows.", `Try again${wait}.`, "retry");
     case "upstream_unreachable":
-      return say("The machine is connected, but Ollama does not answer on it.", "Start Ollama there (`ollama serve`), then try again.", "retry");
+      return say("The machine is connected, but no model server answers on it.", "Start it there (`ollama serve`, or what stands in its place), then try again.", "retry");
     case "upstream_failed":
-      return say("Ollama broke off in the middle of its answer.", "Try again; its log on that machine says why.", "retry");
+      return say("The model's server broke off in the middle of its answer.", "Try again; its log on that machine says why.", "retry");
     case "agent_lost":
     case "agent_protocol":
       return say("The connection to your machine was lost.", "It comes back by itself as a rule: try again in a moment.", "retry");
@@ -106,7 +106,7 @@ export function faultOf(status: number, headers: Headers, body: string): Fault {
   const code = said?.["code"] ?? headers.get("x-c2l-error");
   const error = said?.["error"];
   const inside = typeof error === "object" && error !== null ? (error as Record<string, unknown>)["message"] : error; // OpenAI's shape
-  const message = text(inside) ?? "";
+  const message = text(inside) ?? text(said?.["message"]) ?? text(said?.["detail"]) ?? ""; // the last two: vLLM, FastAPI
   const retryAfter = Number(headers.get("retry-after"));
   return {
     kind: isKind(code) ? code : kindOfStatus(status, message),

@@ -36,13 +36,23 @@ type Waiter = { resume: () => void };
 const waiters = new Set<Waiter>();
 /** Whose page this is, from the first sign-in until it is left. */
 let pageOwner: string | null = null;
+/** Whether the last sign-in was ended on purpose: then nothing of it stays on the screen, in no tab. */
+let hasLeft = false;
 /** The other tabs of this browser: they have the same cookie, so whoever signs in or out in one does in all. */
 let tabs: BroadcastChannel | null = null;
+
+/** What a tab says in which somebody signs out. */
+const left = false;
 
 /** Begins to follow them; once, when the page begins. */
 export function watchTabs(): void {
   tabs = new BroadcastChannel("c2l");
-  tabs.onmessage = ({ data }) => (data === null || typeof data === "string") && heard(data);
+  tabs.onmessage = ({ data }) => {
+    if (data === left) {
+      hasLeft = true;
+      void refreshSession();
+    } else if (data === null || typeof data === "string") heard(data);
+  };
 }
 
 /** In another tab this one has signed in, or, with null, somebody has signed out. */
@@ -73,15 +83,21 @@ export async function signInWith(credential: { token: string } | { link: string 
 /** Ends it here and at the relay; rejects when the relay could not be told. */
 export async function signOut(): Promise<void> {
   await call<void>("session", { method: "DELETE", waitForSignIn: false });
+  await leave();
+}
+
+/** What was signed in here has been ended on purpose: in this tab and in the others the sign-in takes the page's place. */
+export async function leave(): Promise<void> {
+  hasLeft = true;
+  tabs?.postMessage(left);
   await refreshSession();
-  if (session.value.phase === "signed_out") session.value = { ...session.value, expired: false };
 }
 
 function accept(answer: SessionAnswer, wasSignedIn: boolean): void {
   const owner = answer.signed_in ? JSON.stringify([answer.issuer, answer.user]) : null;
   if (owner !== (session.value.phase === "signed_in" ? pageOwner : null)) tabs?.postMessage(owner);
   if (owner === null) {
-    session.value = { phase: "signed_out", answer, expired: wasSignedIn };
+    session.value = { phase: "signed_out", answer, expired: wasSignedIn && !hasLeft };
     return;
   }
   if (pageOwner !== null && pageOwner !== owner) {
@@ -90,6 +106,7 @@ function accept(answer: SessionAnswer, wasSignedIn: boolean): void {
     return;
   }
   pageOwner = owner;
+  hasLeft = false;
   session.value = { phase: "signed_in", answer };
   for (const waiter of waiters) waiter.resume();
   waiters.clear();

@@ -80,8 +80,25 @@ test("an answer is whole when the server gave a reason for its end, and torn oth
 
 test("calls of tools are put together from their parts", () => {
   const part = (index: number, called: object): object => delta({ tool_calls: [{ index, function: called }] });
-  const { pieces } = read(events(part(0, { name: "weather", arguments: "" }), part(0, { arguments: '{"city":' }), part(2, { name: "b", arguments: "{" }), part(0, { arguments: '"Paris"}' }), part(1e9, { name: "c" }), delta({}, "tool_calls")));
+  const { pieces } = read(events(part(0, { name: "weather", arguments: "" }), part(0, { arguments: '{"city":' }), part(2, { name: "b", arguments: "{" }), part(0, { arguments: '"Paris"}' }), part(0.5, { name: "c" }), delta({}, "tool_calls")));
   expect(pieces.flatMap(({ toolCalls }) => toolCalls)).toEqual([{ name: "weather", arguments: { city: "Paris" } }, { name: "b", arguments: "{" }]);
+});
+
+test("calls without a number are as many as stand beside each other", () => {
+  const two = delta({ tool_calls: [{ function: { name: "a", arguments: "1" } }, { function: { name: "b", arguments: "2" } }] });
+  expect(read(events(two, delta({}, "tool_calls"))).pieces.flatMap(({ toolCalls }) => toolCalls)).toEqual([{ name: "a", arguments: 1 }, { name: "b", arguments: 2 }]);
+});
+
+test("too many calls, and too long ones, end the answer", () => {
+  const reader = new CompletionReader(() => 0);
+  expect(reader.read(delta({ tool_calls: [{ index: 64, function: { name: "c" } }] })).fault).toMatchObject({ kind: "too_long" });
+  const long = delta({ tool_calls: [{ index: 0, function: { arguments: "x".repeat(600_000) } }] });
+  expect(reader.read(long).fault).toBeNull();
+  expect(reader.read(long).fault).toMatchObject({ kind: "too_long" });
+});
+
+test("an empty reason is none, and an empty event says nothing", () => {
+  expect(read(`${events(delta({ content: "O" }, ""))}data:\n\n`).whole).toBeNull();
 });
 
 test("a failure in the stream is told with what the relay or the server says of it", () => {

@@ -1,6 +1,7 @@
 // What goes to `/v1/chat/completions` and what comes back, for a machine whose server speaks OpenAI's API alone.
 //
 // What that API has no word for stays unsaid: the size of the context, how long a model is kept, whether it thinks.
+import { localFault } from "../api/errors";
 import type { Counts, Message, ToolCall } from "./conversation";
 import { LineError } from "./ndjson";
 import { faultIn, type Piece } from "./ollama";
@@ -62,9 +63,14 @@ export class EventParser {
 
   private take(text: string): unknown[] {
     const values: unknown[] = [];
-    const lines = (this.rest + text).split("\n");
-    this.rest = lines.pop()!;
-    for (const line of lines) this.line(line.replace(/\r$/, ""), values);
+    let from = 0;
+    for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", from)) {
+      const line = this.rest + text.slice(from, at);
+      this.rest = "";
+      from = at + 1;
+      this.line(line.endsWith("\r") ? line.slice(0, -1) : line, values);
+    }
+    this.rest += text.slice(from);
     if (this.rest.length + this.held_chars > this.longest_chars) throw new LineError("an event of the answer is too long");
     return values;
   }
@@ -74,12 +80,17 @@ export class EventParser {
       this.data.push(line.slice(5));
       this.held_chars += line.length;
     } else if (line === "" && this.data.length > 0) {
-      values.push(parse(this.data.join("\n").trim()));
+      const data = this.data.join("\n").trim();
+      if (data !== "") values.push(parse(data)); // an empty one keeps a connection alive
       this.data = [];
       this.held_chars = 0;
     }
   }
 }
+
+/** Most calls of tools in an answer, and the most that one of them may be given. */
+const most_calls = 64;
+const longest_given_chars = 1_000_000;
 
 /** Reads what the events of one answer say. */
 export class CompletionReader {
@@ -105,8 +116,10 @@ export class CompletionReader {
     piece.content = text(delta["content"]);
     piece.thinking = text(delta["reasoning_content"]) || text(delta["reasoning"]);
     if (piece.content || piece.thinking) this.first_ms ??= this.now();
-    if (Array.isArray(delta["tool_calls"])) delta["tool_calls"].forEach((part) => this.call(record(part)));
-    if (typeof choice["finish_reason"] === "string") {
+    if (Array.isArray(delta["tool_calls"]) && !delta["tool_calls"].every((part, at) => this.call(record(part), at))) {
+      return { ...piece, fault: localFault("too_long", `more than ${most_calls} calls, or more than ${longest_given_chars} characters for one`) };
+    }
+    if (text(choice["finish_reason"]) !== "") {
       this.isFinished = true;
       piece.toolCalls = this.calls.splice(0).filter(Boolean).map(asCall);
     }
@@ -119,13 +132,16 @@ export class CompletionReader {
     return this.read(done);
   }
 
-  private call(part: Record<string, unknown>): void {
-    const index = typeof part["index"] === "number" ? part["index"] : 0;
-    if (!(index >= 0 && index < 64)) return;
+  /** Adds a part to its call; false when there is no room for it. */
+  private call(part: Record<string, unknown>, at: number): boolean {
+    const index = typeof part["index"] === "number" ? part["index"] : at;
+    if (!Number.isInteger(index) || index < 0) return true;
+    if (index >= most_calls) return false;
     const called = record(part["function"]);
     const call = (this.calls[index] ??= { name: "", given: "" });
     call.name = (call.name + text(called["name"])).slice(0, 200);
-    call.given = (call.given + text(called["arguments"])).slice(0, 1_000_000);
+    call.given += text(called["arguments"]);
+    return call.given.length <= longest_given_chars;
   }
 
   /** Tokens as the server counts them; times by our own clock where it tells none. */

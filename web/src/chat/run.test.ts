@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { holdingsOf } from "../api/engine";
 import { branch, newConversation, reduce, type Answer, type Conversation, type Event } from "./conversation";
 import { longest_chars, most_calls, run, runningAnswers, stop, type Job } from "./run";
@@ -50,6 +50,10 @@ async function settled(condition: () => boolean): Promise<void> {
   expect(condition()).toBe(true);
 }
 
+beforeAll(async () => {
+  vi.stubGlobal("fetch", () => Promise.resolve(Response.json({ models: [] })));
+  await holdingsOf(choice.device); // so that each test begins with the question
+});
 beforeEach(() => {
   events = [];
   frames = [];
@@ -81,11 +85,15 @@ test("the model is asked as Ollama expects it, on the device that was chosen", a
 test("a machine that speaks OpenAI's API alone is asked in it, and its answer shown", async () => {
   const data = (value: object): Uint8Array => new TextEncoder().encode(`data: ${JSON.stringify(value)}\n\n`);
   const said = (delta: object, finish_reason: string | null = null): Uint8Array => data({ choices: [{ delta, finish_reason }] });
-  vi.stubGlobal("fetch", (url: string) => Promise.resolve(url.endsWith("v1/models") ? Response.json({ data: [{ id: "demo" }] }) : Response.json({}, { status: 404 })));
-  await holdingsOf("other desk");
   relay();
+  const chat = fetch;
+  // Nobody has asked it for its list yet: the conversation remembered the model.
+  vi.stubGlobal("fetch", (url: string, init: RequestInit) => {
+    if (url.endsWith("v1/models")) return Promise.resolve(Response.json({ data: [{ id: "demo" }] }));
+    return url.endsWith("chat/completions") ? chat(url, init) : Promise.resolve(Response.json({}, { status: 404 }));
+  });
   const running = run({ ...job(), choice: { device: "other desk", model: "demo" } }, listener, frame);
-  await settled(() => asked.length === 1);
+  await vi.waitFor(() => expect(asked.length).toBe(1));
   send.enqueue(said({ content: "Hi" }));
   send.enqueue(said({}, "stop"));
   send.enqueue(data({ choices: [], usage: { prompt_tokens: 5, completion_tokens: 2 } }));

@@ -4,7 +4,7 @@
 // is taken than a bound: a model that never ends fills no browser.
 import { signal } from "@preact/signals";
 import { isAbort, open } from "../api/client";
-import { dialectOf } from "../api/engine";
+import { dialectOf, learnDialect } from "../api/engine";
 import { ApiError, localFault, type Fault } from "../api/errors";
 import type { Event, Message, ModelChoice, ToolCall } from "./conversation";
 import { LineError, LineParser } from "./ndjson";
@@ -60,6 +60,8 @@ export function stop(answer: string): void {
 }
 
 async function receive(job: Job, signal: AbortSignal, pieces: Gathered): Promise<NonNullable<Piece["end"]>["counts"]> {
+  await learnDialect(job.choice.device, signal); // a model is remembered, and may be asked before any list has come
+  signal.throwIfAborted();
   const { path, body, parser, read, whole } = wayTo(job);
   const response = await open(`devices/${encodeURIComponent(job.choice.device)}/${path}`, { method: "POST", body, signal });
   const reader = response.body!.getReader();

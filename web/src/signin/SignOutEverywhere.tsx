@@ -1,7 +1,7 @@
 // Ends every sign-in, token and login of this user, here and elsewhere; and the keys as well, if that is wanted.
 import { useState } from "preact/hooks";
 import { call } from "../api/client";
-import { refreshSession, session } from "../api/session";
+import { leave } from "../api/session";
 import { go } from "../app/navigation";
 import { Check } from "../ui/Check";
 import { Confirm } from "../ui/Confirm";
@@ -10,9 +10,7 @@ export function SignOutEverywhere({ onClose }: { onClose: () => void }) {
   const [withKeys, setWithKeys] = useState(false);
   const signOut = async (): Promise<void> => {
     await call("account/sign-out", { method: "POST", body: { keys: withKeys } });
-    await refreshSession();
-    // Meant so: the sign-in takes the page's place rather than lying over it.
-    if (session.value.phase === "signed_out") session.value = { ...session.value, expired: false };
+    await leave();
     go({ view: "chat", conversation: null }, { replace: true });
   };
   return (

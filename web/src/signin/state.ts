@@ -23,7 +23,7 @@ export function problemOf(error: unknown, way: Way, now_ms: number): SignInProbl
     case "forbidden":
       return say("This token may not sign in here.", "It needs the scope `account`: make another one.");
     case "user_over_limit":
-      return say("There were too many wrong tries from your network.", "", now_ms + (fault.retryAfterSeconds ?? 60) * 1000);
+      return say(`This relay lets nobody in from here for now${because(fault)}.`, "", now_ms + (fault.retryAfterSeconds ?? 60) * 1000);
     case "permission_denied":
       return say("The relay takes this page for a foreign one.", "Open it under the relay's own address, without anything in between that changes requests.");
     case "invalid_request":
@@ -57,7 +57,7 @@ export function problemOfWord(word: string): SignInProblem {
     case "refused":
       return say("This relay does not accept what the identity provider said.", "Ask whoever runs the relay: its log says why.");
     case "busy":
-      return say("Too many people are signing in here just now.", "Try again in a moment.");
+      return say("The relay or the provider is busy, or you have asked too often.", "Try again in a moment.");
     default:
       return say("Signing in through the identity provider failed.", "Try again; the relay's log says why.");
   }

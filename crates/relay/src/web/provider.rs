@@ -141,6 +141,11 @@ async fn signed_in(
     let (sent_to, at, sign_in) = resumed(relay, head, began).ok_or(Why::Expired)?;
     // Whose answer it is: the one that was asked answers at its own address.
     if sent_to != number {
+        tracing::info!(
+            sent_to,
+            number,
+            "a sign-in came back at another provider's address"
+        );
         return Err(Why::Refused);
     }
     let query = head.uri.query().unwrap_or_default();
@@ -151,6 +156,7 @@ async fn signed_in(
     }
     // And where it says so itself (RFC 9207).
     if said.get("iss").is_some_and(|issuer| issuer != at.issuer) {
+        tracing::info!(issuer = %at.issuer, "a sign-in was answered in another issuer's name");
         return Err(Why::Refused);
     }
     let code = said.get("code").filter(|_| said.get("error").is_none());
@@ -179,7 +185,10 @@ async fn signed_in(
     let counted = relay.guard.request(&asker, &payer);
     counted.map_err(|_| Why::Busy)?;
     let opened = session::open(relay, web, &asker, &grant.user, began, "issuer").await;
-    opened.map_err(|_| Why::Refused)
+    opened.map_err(|fault| {
+        tracing::info!(reason = %fault.message, "a sign-in at a provider opened nothing");
+        Why::Refused
+    })
 }
 
 fn refused(relay: &Relay, asker: &Asker, reason: &str) -> Why {
