@@ -108,7 +108,8 @@ impl Session {
     }
 
     /// Whose turn it is. A stream with little to say passes those in the middle of a bulk transfer, so that a token
-    /// waits for the batch on the line and not for a turn of every download; half of each batch is kept for the rest.
+    /// waits for the batch on the line and not for a turn of every download. What is small may fill a batch by itself; a
+    /// stream that goes on like that counts as bulk.
     /// Heads never leave the small turns before they are written: ids must reach the peer in order.
     fn next_turn(
         &mut self,
