@@ -5,14 +5,18 @@
 
 use std::path::Path;
 #[cfg(unix)]
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use anyhow::Context as _;
 use c2l_auth::KEY_FILE_NAME;
 use c2l_relay::control::{Offline, encoded};
 use http::{Method, StatusCode};
 use serde_json::Value;
+#[cfg(unix)]
+use tokio::net::UnixListener;
 
+#[cfg(unix)]
+use crate::private_socket;
 use crate::{commands::relay, settings::token::Account};
 
 /// What is asked of `/relay/v1`, for a user.
@@ -80,68 +84,13 @@ fn place(data_dir: &Path) -> PathBuf {
     data_dir.join("run").join("relay.sock")
 }
 
+/// Listens in this data directory; takes the place of one that was left behind, or of another relay's.
+///
+/// # Errors
+/// As [`private_socket::listen`].
 #[cfg(unix)]
-pub(crate) use self::door::listen;
-
-#[cfg(unix)]
-mod door {
-    use std::{
-        fs,
-        io::{self, ErrorKind},
-        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-        process,
-    };
-
-    use tokio::net::UnixListener;
-
-    use super::{Path, PathBuf, place};
-    use crate::files;
-
-    /// The socket's name, until this is dropped or another relay takes it.
-    #[derive(Debug)]
-    pub(crate) struct Door {
-        place: PathBuf,
-        /// Device and inode: what lies there later may be another's.
-        identity: (u64, u64),
-    }
-
-    /// Listens in this data directory; takes the place of one that was left behind, or of another relay's.
-    ///
-    /// # Errors
-    /// When the directory is not ours, or the path is longer than a socket's may be.
-    pub(crate) fn listen(data_dir: &Path) -> io::Result<(UnixListener, Door)> {
-        let place = place(data_dir);
-        let folder = place.parent().ok_or(ErrorKind::InvalidInput)?;
-        files::create_private_directory(folder)?;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        // Made beside and moved over: there is no moment in which it lies there for others.
-        let beside = place.with_extension(process::id().to_string());
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&beside)?;
-        let moved = fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))
-            .and_then(|()| identity(&beside))
-            .and_then(|identity| fs::rename(&beside, &place).map(|()| identity));
-        if moved.is_err() {
-            drop(fs::remove_file(&beside)); // the first error is the one to tell
-        }
-        moved.map(|identity| (listener, Door { place, identity }))
-    }
-
-    impl Drop for Door {
-        fn drop(&mut self) {
-            if identity(&self.place).is_ok_and(|found| found == self.identity) {
-                drop(fs::remove_file(&self.place));
-            }
-        }
-    }
-
-    fn identity(path: &Path) -> io::Result<(u64, u64)> {
-        let found = fs::symlink_metadata(path)?;
-        Ok((found.dev(), found.ino()))
-    }
+pub(crate) fn listen(data_dir: &Path) -> io::Result<(UnixListener, private_socket::Name)> {
+    private_socket::listen(&place(data_dir))
 }
 
 /// The relay's reply, where one listens.
@@ -152,7 +101,7 @@ async fn through_socket(
     target: &str,
     body: &str,
 ) -> anyhow::Result<Option<(StatusCode, String)>> {
-    use std::{io::ErrorKind, time::Duration};
+    use std::time::Duration;
     use tokio::{net::UnixStream, time::timeout};
 
     /// How long a relay may take.
@@ -160,15 +109,7 @@ async fn through_socket(
 
     let stream = match UnixStream::connect(place(data_dir)).await {
         Ok(stream) => stream,
-        // Nothing there, or left behind by one that has gone.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
+        Err(error) if private_socket::is_nobody(&error) => return Ok(None),
         Err(error) => return Err(error).context("cannot ask the relay that runs here"),
     };
     let reply = timeout(LIMIT, exchange(stream, question, target, body)).await;
@@ -222,30 +163,4 @@ async fn through_socket(
     _body: &str,
 ) -> anyhow::Result<Option<(StatusCode, String)>> {
     Ok(None)
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn ops_05_the_door_is_for_its_owner_alone_and_one_left_behind_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let data_dir = folder.path();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let (first, left_behind) = listen(data_dir).unwrap();
-        std::mem::forget(left_behind);
-        drop(first);
-        let place = place(data_dir);
-        assert_eq!(mode(&place), 0o600);
-        assert_eq!(mode(place.parent().unwrap()), 0o700);
-        let (_second, door) = listen(data_dir).unwrap();
-        let (_third, newer) = listen(data_dir).unwrap();
-        drop(door);
-        assert!(place.exists(), "it is the newer one's");
-        drop(newer);
-        assert!(!place.exists());
-    }
 }

@@ -23,6 +23,8 @@ mod files;
 mod logging;
 mod login;
 mod output;
+#[cfg(unix)]
+mod private_socket;
 mod public_port;
 mod screen;
 mod service;

@@ -256,12 +256,15 @@ impl Upstream {
     /// What answers where it is wanted, or will once it is started there. Where nobody chose the place and nothing
     /// answers, or where it was asked for, the demonstration model, which `demo` then holds.
     async fn find(settings: &DevSettings, demo: &mut Demonstration) -> anyhow::Result<Self> {
-        if settings.is_demo {
-            return Self::demonstration(demo, "as asked for").await;
-        }
         let wanted = &settings.upstream;
         let shown = wanted.to_string();
         let shown = shown.trim_end_matches('/');
+        if settings.is_demo {
+            let instead = format!("as asked for, instead of {shown}");
+            let is_given = settings.is_upstream_given;
+            let why = if is_given { &instead } else { "as asked for" };
+            return Self::demonstration(demo, why).await;
+        }
         if let Some(found) = probe::upstream(wanted).await {
             let product = found.product.map(|product| format!(" ({product})"));
             return Ok(Self {

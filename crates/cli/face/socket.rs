@@ -7,11 +7,8 @@
 
 use std::{
     convert::Infallible,
-    fs,
     io::{self, ErrorKind},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process,
     time::Duration,
 };
 
@@ -25,7 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::Face;
-use crate::files;
+use crate::private_socket;
 
 /// The one request there is.
 const REQUEST: &[u8] = b"status\n";
@@ -76,49 +73,24 @@ fn short(device: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    place: PathBuf,
-    /// Device and inode of the socket: what lies there later may be another's.
-    identity: (u64, u64),
+    name: private_socket::Name,
 }
 
 impl Listening {
     /// Listens at the first of `places`.
     pub(crate) fn at(places: &[PathBuf]) -> io::Result<Self> {
         let place = places.first().ok_or(ErrorKind::NotFound)?;
-        let folder = place.parent().ok_or(ErrorKind::InvalidInput)?;
-        files::create_private_directory(folder)?;
-        // Also one that was there: this fails unless it is ours.
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        // Made beside and moved over: there is no moment without a socket, nor one in which two remove each other's.
-        let beside = place.with_extension(process::id().to_string());
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&beside)?;
-        let moved = fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))
-            .and_then(|()| identity(&beside))
-            .and_then(|identity| fs::rename(&beside, place).map(|()| identity));
-        match moved {
-            Ok(identity) => Ok(Self {
-                listener,
-                place: place.clone(),
-                identity,
-            }),
-            Err(error) => {
-                drop(fs::remove_file(&beside));
-                Err(error)
-            }
-        }
+        let (listener, name) = private_socket::listen(place)?;
+        Ok(Self { listener, name })
     }
 
     /// Takes the place again when nothing lies there: a newer agent had it and is gone, or somebody tidied up.
     fn lie_there(&mut self) {
-        if identity(&self.place).is_ok() {
+        if self.name.place().symlink_metadata().is_ok() {
             return;
         }
-        match Self::at(std::slice::from_ref(&self.place)) {
-            Ok(again) => *self = again,
+        match private_socket::listen(self.name.place()) {
+            Ok((listener, name)) => *self = Self { listener, name },
             Err(error) => debug!(%error, "no status socket"),
         }
     }
@@ -160,19 +132,6 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if identity(&self.place).is_ok_and(|found| found == self.identity) {
-            drop(fs::remove_file(&self.place));
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
 async fn serve(mut stream: UnixStream, face: &Face) -> io::Result<()> {
     let (reading, mut writing) = stream.split();
     let mut line = Vec::new();
@@ -194,12 +153,7 @@ pub(crate) async fn ask(places: &[PathBuf]) -> io::Result<Option<Value>> {
         let asking = timeout(ASK_LIMIT, ask_at(place)).await;
         match asking {
             Ok(Ok(answer)) => return Ok(Some(answer)),
-            // Nothing there, or left behind by one that has gone.
-            Ok(Err(error))
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
-                ) => {}
+            Ok(Err(error)) if private_socket::is_nobody(&error) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(ErrorKind::TimedOut.into()),
         }
@@ -250,26 +204,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_left_behind_is_replaced_and_what_is_anothers_is_left() {
-        use std::os::unix::fs::PermissionsExt as _;
+    async fn where_nobody_listens_there_is_no_answer_and_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let all = places("desk", None, folder.path());
         let place = &all[0];
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert!(ask(&all).await.unwrap().is_none());
         std::fs::create_dir(place.parent().unwrap()).unwrap();
         drop(std::os::unix::net::UnixListener::bind(place).unwrap()); // the file stays
-        assert!(ask(&all).await.unwrap().is_none(), "nobody listens there");
-        let first = Listening::at(&all).unwrap();
-        assert_eq!((mode(place), mode(place.parent().unwrap())), (0o600, 0o700));
-        let second = Listening::at(&all).unwrap();
-        drop(first);
-        assert!(place.exists(), "it is the second's");
-        drop(second);
+        assert!(ask(&all).await.unwrap().is_none(), "left behind");
+        drop(Listening::at(&all).unwrap());
         assert!(!place.exists());
-        assert_eq!(
-            std::fs::read_dir(place.parent().unwrap()).unwrap().count(),
-            0
-        );
-        assert!(ask(&all).await.unwrap().is_none());
     }
 }

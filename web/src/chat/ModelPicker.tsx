@@ -1,6 +1,7 @@
 // Which model answers: a button that tells it, and a list to search, by device and with each model's state.
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../ui/Icon";
+import { useOutside } from "../ui/useOutside";
 import type { ModelChoice } from "./conversation";
 import { filterModels, markedIn, type Model, type ModelState } from "./models";
 import { listState, models, refreshModels, stateOf } from "./modelList";
@@ -15,14 +16,9 @@ export function ModelPicker({ choice, onChoose }: Props) {
   const root = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
-    if (!isOpen) return;
-    void refreshModels();
-    const outside = (event: Event): void => {
-      if (!root.current?.contains(event.target as Node)) setOpen(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
+    if (isOpen) void refreshModels();
   }, [isOpen]);
+  useOutside(root, isOpen, () => setOpen(false));
   const close = (): void => {
     setOpen(false);
     button.current?.focus();

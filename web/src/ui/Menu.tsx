@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "./Button";
+import { useOutside } from "./useOutside";
 
 export interface MenuItem {
   label: string;
@@ -31,14 +32,9 @@ export function Menu({ label, children, items, class: extra, up, alignEnd }: Pro
   const id = useId();
 
   useLayoutEffect(() => {
-    if (!isOpen) return;
-    entries(list.current)[0]?.focus();
-    const outside = (event: Event): void => {
-      if (!root.current?.contains(event.target as Node)) setOpen(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
+    if (isOpen) entries(list.current)[0]?.focus();
   }, [isOpen]);
+  useOutside(root, isOpen, () => setOpen(false));
 
   const close = (): void => {
     setOpen(false);
