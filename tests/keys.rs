@@ -3,6 +3,8 @@
 
 #[path = "keys/commands.rs"]
 mod commands;
+#[path = "keys/connection.rs"]
+mod connection;
 #[path = "keys/model.rs"]
 mod model;
 #[path = "keys/rest.rs"]

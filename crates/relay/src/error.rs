@@ -126,8 +126,10 @@ impl Dialect {
     /// The dialect of a path without credential and device.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
-        path.strip_prefix('/')
-            .map_or(Self::Ollama, |path| Self::of_segments(path.split('/')))
+        match path.strip_prefix('/').filter(|path| path.starts_with("v1")) {
+            Some(path) => Self::of_segments(path.split('/')),
+            None => Self::Ollama,
+        }
     }
 
     /// The same, from what stands between the slashes.

@@ -293,6 +293,9 @@ pub(crate) struct RequestIds {
     next: AtomicU64,
 }
 
+/// The process, a hyphen, and the request's number.
+const MOST_ID_BYTES: usize = 16 + 1 + 16;
+
 impl RequestIds {
     fn new() -> Self {
         Self {
@@ -301,8 +304,21 @@ impl RequestIds {
         }
     }
 
-    pub(crate) fn mint(&self) -> String {
+    pub(crate) fn mint(&self) -> Arc<str> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}-{number:x}", self.process)
+        let number_bytes = (number.checked_ilog2().unwrap_or(0) / 4 + 1) as usize;
+        let mut id = [b'-'; MOST_ID_BYTES];
+        put_hex(&mut id[..16], self.process);
+        let end = 17 + number_bytes;
+        put_hex(&mut id[17..end], number);
+        std::str::from_utf8(&id[..end]).unwrap_or_default().into()
+    }
+}
+
+/// Fills the place with the number's last digits.
+fn put_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use c2l_auth::{DeviceName, Kind, UserId, Verifier};
+use c2l_auth::{Kind, UserId, Verifier};
 use c2l_tunnel::Fault;
-use http::{HeaderMap, Request, request, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, request, uri::PathAndQuery};
 
 use crate::{
     Accounts, RateLimits,
-    gateway::{headers, route::Route},
+    gateway::{headers, present::Present, route::Route},
     identity::Identities,
     limits::Guard,
     providers::Providers,
@@ -54,7 +54,7 @@ pub fn route(target: &PathAndQuery) -> Result<(), Fault> {
 /// # Errors
 /// Those of the gateway.
 pub fn check(head: &request::Parts) -> Result<(), Fault> {
-    headers::check(head)
+    headers::check(head, Present::of(&head.headers))
 }
 
 /// The fields toward the upstream.
@@ -65,6 +65,6 @@ pub fn toward_upstream(fields: HeaderMap) -> HeaderMap {
 
 /// The fields toward the caller.
 #[must_use]
-pub fn toward_caller(fields: HeaderMap, device: &DeviceName) -> HeaderMap {
+pub fn toward_caller(fields: HeaderMap, device: &HeaderValue) -> HeaderMap {
     headers::toward_caller(fields, device)
 }

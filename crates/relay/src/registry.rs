@@ -15,6 +15,7 @@ use std::{
 
 use c2l_auth::{DeviceName, UserId};
 use c2l_tunnel::{CloseReason, Fault, Kind, Link, Origin, Phase, RequestHead, StreamHandle};
+use http::HeaderValue;
 use tokio::sync::watch;
 
 use crate::identity::Caller;
@@ -24,6 +25,8 @@ use crate::identity::Caller;
 pub(crate) struct Session {
     pub(crate) user: UserId,
     pub(crate) device: DeviceName,
+    /// Its name as answers say it.
+    pub(crate) device_field: HeaderValue,
     pub(crate) id: String,
     pub(crate) build: String,
     /// Where the agent is, as far as this relay can tell.
@@ -105,6 +108,11 @@ impl Attempt {
     }
 }
 
+/// Every name of a device is a field's value as well.
+fn field_of(device: &DeviceName) -> HeaderValue {
+    HeaderValue::from_str(device.as_str()).unwrap_or(HeaderValue::from_static(""))
+}
+
 fn late() -> Fault {
     let message = "a later attempt of this agent is connected already; try again";
     Fault::new(Kind::AgentLost, Origin::Agent, message)
@@ -154,6 +162,7 @@ impl Registry {
         let user = caller.user.clone();
         let session = Arc::new(Session {
             user: user.clone(),
+            device_field: field_of(&device),
             device,
             id,
             build,

@@ -19,8 +19,9 @@ use crate::{
     error::invalid,
     gateway::{
         body::GatewayBody,
-        credential,
-        listener::{self, Peer, Place},
+        credential, headers,
+        listener::{self, Peer},
+        present::Present,
     },
     identity::Caller,
     limits::Asker,
@@ -35,7 +36,7 @@ pub(crate) struct Verified(Arc<Caller>);
 /// # Errors
 /// `Unauthenticated`, `IssuerUnreachable`, `UserOverLimit`, or `InvalidRequest` for what two programs could read differently.
 pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verified, Fault> {
-    crate::gateway::headers::check(head)?;
+    headers::check(head, Present::of(&head.headers))?;
     let asker = Asker::of(&head.extensions);
     relay.guard.session(&asker)?;
     let token = credential::find(None, &head.headers)?;
@@ -54,14 +55,12 @@ pub(crate) fn upgrade(
     mut head: request::Parts,
     body: Incoming,
 ) -> Result<Response<GatewayBody>, Fault> {
-    let peer = head.extensions.get::<Peer>().cloned();
-    let place = head.extensions.get::<Place>().cloned();
     let asker = Asker::of(&head.extensions);
-    let Some(mut peer) = peer else {
+    let peer = Peer::of(&head.extensions).map(|peer| peer.inside(asker.address));
+    let Some(peer) = peer else {
         return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));
     };
-    let address = peer.address;
-    peer.client = Some(asker.address);
+    let (address, place) = (peer.address, peer.place.clone());
     if relay.config.asks_agents_for_certificate && !peer.is_certified {
         let message = "this relay asks agents for a certificate as well";
         let who = Who {

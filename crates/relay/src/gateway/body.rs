@@ -22,7 +22,7 @@ pub(crate) enum GatewayBody {
     /// Made here, whole.
     Whole(Option<Bytes>),
     /// Forwarded, as it comes.
-    Forwarded(Box<AnswerBody>),
+    Forwarded(AnswerBody),
     /// From a gRPC service, with its place among those that are open to strangers.
     Grpc {
         body: tonic::body::Body,

@@ -5,7 +5,11 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
 
-use crate::gateway::{body::GatewayBody, headers::ALLOW};
+use crate::gateway::{
+    body::GatewayBody,
+    headers::ALLOW,
+    present::{Field, Present},
+};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, x-c2l-device, retry-after");
@@ -19,7 +23,14 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    pub(crate) fn for_request(allowed: &[HeaderValue], headers: &HeaderMap) -> Self {
+    pub(crate) fn for_request(
+        allowed: &[HeaderValue],
+        headers: &HeaderMap,
+        present: Present,
+    ) -> Self {
+        if !present.has(Field::OfBrowser) {
+            return Self::none();
+        }
         let origin = headers.get(header::ORIGIN);
         Self {
             has_origin: origin.is_some(),

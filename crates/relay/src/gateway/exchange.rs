@@ -68,7 +68,7 @@ impl Exchange {
         record: Record,
         standing: Standing,
         permit: Permit,
-    ) -> Self {
+    ) -> Box<Self> {
         let upload = match body {
             None => Upload::Ended,
             Some(body) if is_held => Upload::Held(body),
@@ -77,33 +77,32 @@ impl Exchange {
                 rest: Bytes::new(),
             },
         };
-        Self {
+        Box::new(Self {
             stream,
             upload,
             max_body_bytes: max_body_bytes.unwrap_or(u64::MAX),
             record,
             standing,
             permit,
-        }
+        })
     }
 
-    /// Moves the upload until the answer begins. Dropping the future resets the stream.
+    /// Moves the upload until the answer begins. Dropping the future changes nothing; dropping the exchange resets the
+    /// stream.
     ///
     /// # Errors
-    /// The fault that ended the exchange before an answer began, with the record that logs it.
-    pub(crate) async fn answer(mut self) -> Result<(Box<ResponseHead>, Self), (Fault, Record)> {
-        let answer = poll_fn(|cx| self.poll_answer(cx)).await;
-        match answer {
-            Ok(mut head) => match headers::one_length(&mut head.headers) {
-                Ok(()) => {
-                    self.record.begin(head.status);
-                    self.record.model(std::mem::take(&mut head.model));
-                    Ok((head, self))
-                }
-                Err(fault) => Err((self.give_up(fault), self.record)),
-            },
-            Err(fault) => Err((fault, self.record)),
-        }
+    /// The fault that ended the exchange before an answer began.
+    pub(crate) async fn answer(&mut self) -> Result<Box<ResponseHead>, Fault> {
+        let mut head = poll_fn(|cx| self.poll_answer(cx)).await?;
+        headers::one_length(&mut head.headers).map_err(|fault| self.give_up(fault))?;
+        self.record.begin(head.status);
+        self.record.model(std::mem::take(&mut head.model));
+        Ok(head)
+    }
+
+    /// What logs it, of one that failed before an answer began.
+    pub(crate) fn into_record(self) -> Record {
+        self.record
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHead>, Fault>> {
@@ -230,7 +229,7 @@ enum State {
 
 /// The body of a forwarded answer.
 pub(crate) struct AnswerBody {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     state: State,
     tear: Tear,
     declared_bytes: Option<u64>,
@@ -245,7 +244,7 @@ impl fmt::Debug for AnswerBody {
 impl AnswerBody {
     /// The body behind this head. `is_bodiless` says that HTTP has none here, whatever the head declares.
     pub(crate) fn new(
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         head: &ResponseHead,
         dialect: Dialect,
         is_bodiless: bool,

@@ -3,11 +3,13 @@
 //! Invariant: hop-by-hop fields, credentials, cookies and addresses never go toward the upstream, and nothing that
 //! would act in the relay's own web origin comes back from it.
 
-use c2l_auth::DeviceName;
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
-use crate::error::invalid;
+use crate::{
+    error::invalid,
+    gateway::present::{Field, Present},
+};
 
 /// What every forwarded answer says to a browser: foreign content, in the same origin as the web UI, stays inert.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
@@ -23,7 +25,6 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 pub(crate) const X_C2L_DEVICE: HeaderName = HeaderName::from_static("x-c2l-device");
 /// The field with the id of the exchange.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
 /// Fields of one hop alone (RFC 9110 §7.6.1); what `Connection` nominates comes on top.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -116,23 +117,22 @@ fn stays_at_the_agent(name: &HeaderName) -> bool {
 
 /// Takes out, in one pass, the fields of one hop, whatever `Connection` nominates, and what is unwanted on this way.
 fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    let nominated: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let is_removed =
-        |name: &HeaderName| is_unwanted(name) || is_hop_by_hop(name) || nominated.contains(name);
-    let removed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_removed(name))
-        .cloned()
-        .collect();
+    let is_removed = |name: &&HeaderName| is_unwanted(name) || is_hop_by_hop(name);
+    let mut removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
+    if removed.contains(&header::CONNECTION) {
+        removed.extend(nominated(headers));
+    }
     for name in removed {
         headers.remove(name);
     }
+}
+
+/// The fields that `Connection` makes ones of this hop.
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let names = texts.flat_map(|text| text.split(','));
+    names.filter_map(|name| name.trim().parse().ok())
 }
 
 /// The fields toward the upstream.
@@ -177,7 +177,7 @@ fn is_expected_type(headers: &HeaderMap) -> bool {
 }
 
 /// The fields toward the caller, with what the relay says of itself.
-pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> HeaderMap {
+pub(crate) fn toward_caller(mut headers: HeaderMap, device: &HeaderValue) -> HeaderMap {
     remove(&mut headers, stays_at_the_agent);
     headers.reserve(ADDED); // once, instead of on the way
     if !is_expected_type(&headers) {
@@ -188,9 +188,7 @@ pub(crate) fn toward_caller(mut headers: HeaderMap, device: &DeviceName) -> Head
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
     // A cache on the way knows nothing of whose answer this is: the credential may be in the path or in a field of ours.
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    if let Ok(device) = HeaderValue::from_str(device.as_str()) {
-        headers.insert(X_C2L_DEVICE, device);
-    }
+    headers.insert(X_C2L_DEVICE, device.clone());
     headers
 }
 
@@ -206,7 +204,7 @@ pub(crate) fn trailers_toward_caller(mut trailers: HeaderMap) -> HeaderMap {
 ///
 /// # Errors
 /// `InvalidRequest`.
-pub(crate) fn check(head: &request::Parts) -> Result<(), Fault> {
+pub(crate) fn check(head: &request::Parts, present: Present) -> Result<(), Fault> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
@@ -222,8 +220,7 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Fault> {
         }
         (Some(host), authority) => {
             let is_valid = host.to_str().is_ok_and(|host| {
-                let parsed = host.parse::<http::uri::Authority>();
-                parsed.is_ok_and(|parsed| !parsed.as_str().contains('@'))
+                is_host(host)
                     && authority
                         .is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(host))
             });
@@ -238,16 +235,38 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Fault> {
         }
         (None, _) => {}
     }
-    check_transfer_encoding(&head.headers)?;
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    if lengths.next().is_some() && lengths.next().is_some() {
+    if present.has(Field::TransferEncoding) {
+        check_transfer_encoding(&head.headers)?;
+    }
+    if present.has(Field::ContentLength)
+        && head.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1
+    {
         return Err(invalid("more than one `content-length`"));
     }
-    if head.headers.contains_key(SERVICE_WORKER) {
+    if present.has(Field::ServiceWorker) {
         // A script from an upstream must never control the relay's origin.
         return Err(invalid("service workers are not served"));
     }
     Ok(())
+}
+
+/// A host, and its port if any. What is not plainly one is read as the HTTP library reads it.
+fn is_host(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let name = bytes.iter().take_while(|byte| is_of_name(byte)).count();
+    let is_plain = name > 0
+        && match bytes.get(name..) {
+            Some([]) => true,
+            Some([b':', port @ ..]) => {
+                (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit)
+            }
+            _ => false,
+        };
+    is_plain || {
+        let parsed = text.parse::<http::uri::Authority>();
+        parsed.is_ok_and(|parsed| !parsed.as_str().contains('@'))
+    }
 }
 
 /// Exactly `chunked`, once: the library lets `gzip, chunked` and repeated `chunked` through (RFC 9112 §6.1).
@@ -281,22 +300,32 @@ pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<(), Fault> {
         .to_str()
         .ok()
         .and_then(|text| text.parse::<u64>().ok());
-    let is_agreed = values.all(|value| value == first);
+    let (mut is_agreed, mut is_alone) = (true, true);
+    for other in values {
+        is_agreed &= other == first;
+        is_alone = false;
+    }
     let Some(length) = length.filter(|_| is_plain && is_agreed) else {
         let message = "the agent's answer announces a length that is not one number";
         return Err(Fault::new(Kind::AgentProtocol, Origin::Agent, message));
     };
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    let is_as_written = is_alone && !matches!(first.as_bytes(), [b'0', _, ..]);
+    if !is_as_written {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     Ok(())
 }
 
 /// The caller's own id of the exchange, if it is one.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn request_id(headers: &HeaderMap, present: Present) -> Option<&str> {
+    if !present.has(Field::RequestId) {
+        return None;
+    }
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let is_plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     (1..=128).contains(&id.len()).then_some(())?;
-    id.bytes().all(is_plain).then(|| id.to_owned())
+    id.bytes().all(is_plain).then_some(id)
 }
 
 /// What is allowed here, for a 405.
@@ -350,7 +379,7 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         assert_eq!(names(&toward_upstream(headers.clone())), ["content-type"]);
-        let device = DeviceName::parse("laptop").expect("a name");
+        let device = HeaderValue::from_static("laptop");
         let back = toward_caller(headers, &device);
         assert!(!back.contains_key("x-secret") && !back.contains_key("upgrade"));
     }
@@ -397,7 +426,7 @@ mod tests {
             ("cache-control", "public"),
             ("content-type", "text/html"),
         ]);
-        let device = DeviceName::parse("laptop").expect("a name");
+        let device = HeaderValue::from_static("laptop");
         let back = toward_caller(headers, &device);
         assert_eq!(
             names(&back),
@@ -419,7 +448,7 @@ mod tests {
 
     #[test]
     fn web_05_only_expected_types_pass() {
-        let device = DeviceName::parse("laptop").expect("a name");
+        let device = HeaderValue::from_static("laptop");
         let shown = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -463,11 +492,34 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_host_is_one_that_the_library_would_read() {
+        for plain in [
+            "a",
+            "relay.example",
+            "127.0.0.1:80",
+            "localhost:65535",
+            "a-b.c",
+        ] {
+            assert!(is_host(plain), "{plain}");
+            assert!(plain.parse::<http::uri::Authority>().is_ok(), "{plain}");
+        }
+        for host in ["[::1]:80", "a_b", "a:", "a%41", "\u{e9}", "a:123456"] {
+            let parsed = host.parse::<http::uri::Authority>();
+            assert_eq!(is_host(host), parsed.is_ok(), "{host}");
+        }
+        for none in ["", "a b", "u@a", "a/b", "a:80:80"] {
+            assert!(!is_host(none), "{none}");
+        }
+    }
+
+    #[test]
     fn http_20_the_length_of_an_answer_is_one_plain_number() {
         for (values, expected) in [
             (&[][..], Some(0)),
             (&["5"], Some(1)),
             (&["5", "5"], Some(1)),
+            (&["0"], Some(1)),
+            (&["005"], Some(1)),
             (&["5", "6"], None),
             (&["5, 5"], None),
             (&["+5"], None),
@@ -486,11 +538,10 @@ mod tests {
 
     #[test]
     fn ops_07_a_request_id_is_plain_or_made_by_us() {
-        assert_eq!(
-            request_id(&map(&[("x-request-id", "abc-1")])).as_deref(),
-            Some("abc-1")
-        );
-        assert_eq!(request_id(&map(&[("x-request-id", "a b")])), None);
-        assert_eq!(request_id(&map(&[("x-request-id", "")])), None);
+        for (shown, expected) in [("abc-1", Some("abc-1")), ("a b", None), ("", None)] {
+            let headers = map(&[("x-request-id", shown)]);
+            let id = request_id(&headers, Present::of(&headers));
+            assert_eq!(id, expected, "{shown:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::BytesMut;
 use c2l_bridge::{Pulse, Pulsed};
-use http::Request;
+use http::{Extensions, Request};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -34,6 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Relay, gateway,
     gateway::{idleness::Requests, stall, timed_io::TimedIo},
+    identity::Shown,
     leaving::Parting,
     limits::Welcome,
     metrics::Metrics,
@@ -144,6 +145,8 @@ impl Entrance {
             tls: None,
             pulse: Pulse::default(),
             refused_until,
+            shown: Shown::default(),
+            place: None,
         };
         let place = Place::taken(place, &self.relay.metrics);
         let relay = Arc::clone(&self.relay);
@@ -284,12 +287,13 @@ async fn serve_http1<T>(
     )
     .lingering();
     let service = {
-        let (relay, requests, place) = (Arc::clone(relay), Arc::clone(&requests), place.clone());
+        let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
+        let place = Some(place.clone());
+        let peer = Arc::new(Peer { place, ..peer });
         service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
             let relay = Arc::clone(&relay);
-            request.extensions_mut().insert(peer.clone());
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(Arc::clone(&peer));
             async move {
                 let response = gateway::serve(relay, request).await;
                 Ok::<_, Infallible>(response.map(|body| guard.around(body)))
@@ -340,9 +344,10 @@ where
     );
     let service = {
         let (relay, requests) = (Arc::clone(relay), Arc::clone(&requests));
+        let peer = Arc::new(peer);
         service_fn(move |mut request: Request<Incoming>| {
             let guard = requests.enter();
-            request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(Arc::clone(&peer));
             // In a box, which goes when the answer begins: what is left of a stream, an agent's call too, is small.
             let answering = Box::pin(gateway::serve(Arc::clone(&relay), request));
             async move {
@@ -418,8 +423,8 @@ impl Drop for PlaceGuard {
     }
 }
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
+/// Who is at the other end of a connection. Each of its requests has it among its extensions.
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Its own, as the system says.
     pub(crate) address: SocketAddr,
@@ -433,9 +438,32 @@ pub(crate) struct Peer {
     pub(crate) pulse: Pulse,
     /// Its address has opened too many connections: until then every request is refused.
     pub(crate) refused_until: Option<Instant>,
+    /// The credential of its last request.
+    pub(crate) shown: Shown,
+    /// Where a request may become a connection of its own: the place that goes with it.
+    pub(crate) place: Option<Place>,
 }
 
 impl Peer {
+    /// Who sent the request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get::<Arc<Self>>().map(|peer| &**peer)
+    }
+
+    /// Whoever speaks inside of this connection, which came from `client`.
+    pub(crate) fn inside(&self, client: IpAddr) -> Self {
+        Self {
+            address: self.address,
+            client: Some(client),
+            is_certified: self.is_certified,
+            tls: self.tls.clone(),
+            pulse: self.pulse.clone(),
+            refused_until: self.refused_until,
+            shown: Shown::default(),
+            place: self.place.clone(),
+        }
+    }
+
     /// How an agent's session reaches this relay.
     pub(crate) fn transport(&self) -> &'static str {
         match self.client {

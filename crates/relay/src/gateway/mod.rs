@@ -12,6 +12,7 @@ pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod idleness;
 pub(crate) mod listener;
+pub(crate) mod present;
 pub(crate) mod proxy;
 pub(crate) mod record;
 pub(crate) mod rest;
@@ -40,6 +41,7 @@ use crate::{
         body::GatewayBody,
         headers::{ALLOW, NO_REFERRER, NO_STORE, NOSNIFF, X_REQUEST_ID},
         listener::Peer,
+        present::{Field, Present},
         record::Record,
         rest::By,
         route::{Place, Route},
@@ -57,13 +59,21 @@ pub(crate) async fn serve(
     relay: Arc<Relay>,
     mut request: Request<Incoming>,
 ) -> Response<GatewayBody> {
-    let own_id = headers::request_id(request.headers());
-    let request_id: Arc<str> = own_id.map_or_else(|| relay.request_ids.mint().into(), Arc::from);
+    let present = Present::of(request.headers());
+    let own_id = headers::request_id(request.headers(), present);
+    let request_id = own_id.map_or_else(|| relay.request_ids.mint(), Arc::from);
     let dialect = Route::dialect_of(request.uri().path());
     let challenge = credential::challenge(request.uri().path(), request.headers());
     let is_http1 = request.version() <= Version::HTTP_11;
-    note_asker(&relay, &mut request, &request_id);
-    let answer = dispatch(&relay, request, &request_id, dialect, challenge.clone());
+    note_asker(&relay, &mut request, present, &request_id);
+    let answer = dispatch(
+        &relay,
+        request,
+        present,
+        &request_id,
+        dialect,
+        challenge.clone(),
+    );
     let answer = unwind_safe(pin!(answer)).await;
     let mut response = answer.unwrap_or_else(|| {
         relay.metrics.panics.fetch_add(1, Ordering::Relaxed);
@@ -101,11 +111,12 @@ async fn unwind_safe<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option
 async fn dispatch(
     relay: &Arc<Relay>,
     request: Request<Incoming>,
+    present: Present,
     request_id: &Arc<str>,
     dialect: Dialect,
     challenge: HeaderValue,
 ) -> Response<GatewayBody> {
-    if let Some(peer) = request.extensions().get::<Peer>()
+    if let Some(peer) = Peer::of(request.extensions())
         && let Some(until) = peer.refused_until
         && let Err(fault) = relay.guard.refused_connection(peer.address.ip(), until)
     {
@@ -128,7 +139,7 @@ async fn dispatch(
     let version = head.version;
     let cors = match web::is_below(head.uri.path()) {
         true => cors::Grant::none(), // no other origin ever reads what a cookie opens
-        false => cors::Grant::for_request(&relay.config.cors_origins, &head.headers),
+        false => cors::Grant::for_request(&relay.config.cors_origins, &head.headers, present),
     };
     let mut record = Some(Record::new(
         Asker::of(&head.extensions),
@@ -136,18 +147,19 @@ async fn dispatch(
         head.uri.path_and_query(),
         Arc::clone(&relay.metrics),
     ));
-    let mut response = match answer(relay, head, body, &cors, &mut record, request_id).await {
-        Ok(response) => response,
-        Err(fault) => {
-            let mut response = refusal(&fault, dialect, request_id, challenge);
-            if fault.kind == Kind::InvalidRequest && version <= Version::HTTP_11 {
-                // A hop before us may see the end of this request elsewhere (RFC 9112 §11.2): what comes next on the
-                // connection is not to be taken for another one.
-                response.headers_mut().insert(header::CONNECTION, CLOSE);
+    let mut response =
+        match answer(relay, head, present, body, &cors, &mut record, request_id).await {
+            Ok(response) => response,
+            Err(fault) => {
+                let mut response = refusal(&fault, dialect, request_id, challenge);
+                if fault.kind == Kind::InvalidRequest && version <= Version::HTTP_11 {
+                    // A hop before us may see the end of this request elsewhere (RFC 9112 §11.2): what comes next on the
+                    // connection is not to be taken for another one.
+                    response.headers_mut().insert(header::CONNECTION, CLOSE);
+                }
+                response
             }
-            response
-        }
-    };
+        };
     if let Some(mut record) = record {
         record.end_with(response.status());
     }
@@ -156,10 +168,16 @@ async fn dispatch(
 }
 
 /// Says among the request's extensions where it comes from, for whoever limits or records.
-fn note_asker(relay: &Relay, request: &mut Request<Incoming>, request_id: &Arc<str>) {
-    let peer = request.extensions().get::<Peer>();
+fn note_asker(
+    relay: &Relay,
+    request: &mut Request<Incoming>,
+    present: Present,
+    request_id: &Arc<str>,
+) {
+    let peer = Peer::of(request.extensions());
     let found = |peer: &Peer| {
-        let client = || relay.guard.client(peer.address.ip(), request.headers());
+        let headers = present.has(Field::OfProxy).then(|| request.headers());
+        let client = || relay.guard.client(peer.address.ip(), headers);
         peer.client.unwrap_or_else(client)
     };
     let asker = Asker {
@@ -192,6 +210,7 @@ fn refused_connection(
 async fn answer(
     relay: &Arc<Relay>,
     head: request::Parts,
+    present: Present,
     body: Incoming,
     cors: &cors::Grant,
     record: &mut Option<Record>,
@@ -201,13 +220,13 @@ async fn answer(
         panic!("the test hook asked for it");
     }
     let outcome = async {
-        headers::check(&head)?;
+        headers::check(&head, present)?;
         if head.method == Method::OPTIONS {
             return Ok(cors.answer_options(&head));
         }
         let target = head.uri.path_and_query().ok_or_else(unforwarded_method)?;
         let route = Route::parse(target)?;
-        if let Some(refused) = web::hosts::check(relay, &route.place, &head, request_id) {
+        if let Some(refused) = web::hosts::check(relay, &route.place, &head, present, request_id) {
             return Ok(refused);
         }
         let strict_transport = match route.place {
@@ -220,7 +239,7 @@ async fn answer(
             Place::Upstream(_) if !route::is_forwarded(&head.method) => Err(unforwarded_method()),
             Place::Upstream(_) => {
                 let caller = proxy::caller(relay, &route, &head).await?;
-                proxy::forward(relay, caller, route, head, body, record).await
+                proxy::forward(relay, caller, route, (head, present), body, record).await
             }
             Place::Rest => {
                 let by = &By::Credential;

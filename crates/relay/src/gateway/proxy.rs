@@ -16,6 +16,7 @@ use crate::{
         body::GatewayBody,
         exchange::{AnswerBody, Exchange},
         headers::{self, X_C2L_DEVICE},
+        present::{Field, Present},
         record::Record,
         route::{Place, Route, scope_for, unknown_device},
     },
@@ -47,7 +48,7 @@ pub(crate) async fn forward(
     relay: &Arc<Relay>,
     caller: Arc<Caller>,
     route: Route,
-    head: request::Parts,
+    (head, present): (request::Parts, Present),
     body: Incoming,
     slot: &mut Option<Record>,
 ) -> Result<Response<GatewayBody>, Fault> {
@@ -56,7 +57,7 @@ pub(crate) async fn forward(
     });
     caller.require(scope_for(&head.method, &route.path)?)?;
     let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
-    let device = bound_device(&caller, device(&route, &head.headers)?)?;
+    let device = bound_device(&caller, device(&route, &head.headers, present)?)?;
     let session = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device(&session.device));
     // The wait for a session may have been long.
@@ -70,7 +71,7 @@ pub(crate) async fn forward(
     let dialect = Dialect::of_path(&route.path);
     let method = head.method.clone();
     let body = (!body.is_end_stream()).then_some(body);
-    let head = request_head(relay, route, head, body.is_some(), &caller, slot)?;
+    let head = request_head(relay, route, (head, present), body.is_some(), &caller, slot)?;
     let is_held = head.expects_continue;
     let stream = session.open_stream(&caller.user, head, Instant::now().into_std())?;
     let Some(record) = slot.take() else {
@@ -82,20 +83,20 @@ pub(crate) async fn forward(
     };
     let limit = relay.config.max_body_bytes;
     let standing = Standing::new(&relay.identities, caller);
-    let exchange = Exchange::new(stream, body, is_held, limit, record, standing, permit);
-    let (head, exchange) = match exchange.answer().await {
-        Ok(answered) => answered,
-        Err((fault, record)) => {
-            *slot = Some(record);
+    let mut exchange = Exchange::new(stream, body, is_held, limit, record, standing, permit);
+    let head = match exchange.answer().await {
+        Ok(head) => head,
+        Err(fault) => {
+            *slot = Some(exchange.into_record());
             return Err(fault);
         }
     };
 
     let is_bodiless = headers::is_bodiless(&method, head.status);
     let body = AnswerBody::new(exchange, &head, dialect, is_bodiless);
-    let mut response = Response::new(GatewayBody::Forwarded(Box::new(body)));
+    let mut response = Response::new(GatewayBody::Forwarded(body));
     *response.status_mut() = head.status;
-    *response.headers_mut() = headers::toward_caller(head.headers, &session.device);
+    *response.headers_mut() = headers::toward_caller(head.headers, &session.device_field);
     Ok(response)
 }
 
@@ -150,7 +151,14 @@ fn bound_device(caller: &Caller, named: Option<DeviceName>) -> Result<Option<Dev
 }
 
 /// The device that the request names: in its path or in a field, not in both differently.
-fn device(route: &Route, headers: &HeaderMap) -> Result<Option<DeviceName>, Fault> {
+fn device(
+    route: &Route,
+    headers: &HeaderMap,
+    present: Present,
+) -> Result<Option<DeviceName>, Fault> {
+    if !present.has(Field::Device) {
+        return Ok(route.device.clone());
+    }
     let mut values = headers.get_all(X_C2L_DEVICE).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
@@ -177,7 +185,7 @@ fn device(route: &Route, headers: &HeaderMap) -> Result<Option<DeviceName>, Faul
 fn request_head(
     relay: &Relay,
     route: Route,
-    head: request::Parts,
+    (head, present): (request::Parts, Present),
     has_body: bool,
     caller: &Caller,
     slot: &Option<Record>,
@@ -189,18 +197,16 @@ fn request_head(
             "not a forwarded place",
         ));
     };
-    let expectations = head.headers.get_all(header::EXPECT);
+    let is_expected = present.has(Field::Expect);
     let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if !expectations.iter().all(is_continue) {
+    let mut expectations = head.headers.get_all(header::EXPECT).iter();
+    if is_expected && !expectations.all(is_continue) {
         let message = "only `expect: 100-continue` can be met";
         return Err(Fault::new(Kind::ExpectationFailed, Origin::Caller, message).retry_safe());
     }
-    let expects_continue = has_body && head.headers.contains_key(header::EXPECT);
-    let announced = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if let (Some(limit), Some(announced)) = (relay.config.max_body_bytes, announced)
+    let announced = || head.headers.get(header::CONTENT_LENGTH)?.to_str().ok();
+    if let Some(limit) = relay.config.max_body_bytes
+        && let Some(announced) = announced().and_then(|text| text.parse::<u64>().ok())
         && announced > limit
     {
         let message = format!("the request body is larger than {limit} bytes");
@@ -211,10 +217,10 @@ fn request_head(
         target,
         headers: headers::toward_upstream(head.headers),
         is_whole: !has_body,
-        expects_continue,
+        expects_continue: has_body && is_expected,
         request_id: slot
             .as_ref()
-            .map(|record| record.request_id.to_string())
+            .map(|record| String::from(&*record.request_id))
             .unwrap_or_default(),
         scopes: Scopes {
             infer: caller.grant.scopes.contains(Scope::Infer),

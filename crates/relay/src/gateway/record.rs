@@ -103,7 +103,7 @@ impl Record {
     pub(crate) fn caller(&mut self, caller: &Caller, recent: &Arc<Recent>, path: &str) {
         self.caller = Some((caller.user.clone(), caller.credential.clone()));
         let asked = Asked {
-            request_id: self.request_id.to_string(),
+            request_id: Arc::clone(&self.request_id),
             method: self.method.clone(),
             route: route::redact(path),
             credential: caller.credential.clone(),

@@ -49,6 +49,14 @@ impl Route {
     pub(crate) fn parse(target: &PathAndQuery) -> Result<Self, Fault> {
         let path = target.path();
         check(path)?;
+        if is_forwarded_as_it_is(path) {
+            return Ok(Self {
+                credential: None,
+                device: None,
+                place: Place::Upstream(target.clone()),
+                path: path.to_owned(),
+            });
+        }
         let mut segments = path
             .split('/')
             .filter(|segment| !segment.is_empty())
@@ -97,6 +105,9 @@ impl Route {
 
     /// The dialect of errors on a path that may not even parse.
     pub(crate) fn dialect_of(path: &str) -> Dialect {
+        if path.starts_with("/api/") {
+            return Dialect::Ollama;
+        }
         let mut segments = path.split('/').filter(|s| !s.is_empty()).peekable();
         for prefix in ["k", "d"] {
             if segments.next_if_eq(&prefix).is_some() {
@@ -107,8 +118,19 @@ impl Route {
     }
 }
 
+/// A path of the upstream without prefixes in which no slash is to be mended, which are nearly all.
+fn is_forwarded_as_it_is(path: &str) -> bool {
+    let mut pairs = path.as_bytes().windows(2);
+    (path.starts_with("/api/") || path.starts_with("/v1/"))
+        && !path.ends_with('/')
+        && pairs.all(|pair| pair != b"//")
+}
+
 /// A path for the log: never a credential, also where somebody has put one into the wrong place.
 pub(crate) fn redact(path: &str) -> String {
+    if is_shown_as_it_is(path) {
+        return path.to_owned();
+    }
     let mut segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     let mut is_after_prefix = false;
     for segment in &mut segments {
@@ -125,6 +147,22 @@ pub(crate) fn redact(path: &str) -> String {
         shown.truncate(shown.floor_char_boundary(128));
     }
     shown
+}
+
+/// Whether [`redact`] changes nothing, seen in one pass: short segments of letters and the like, none of which could announce,
+/// be or hold a credential.
+fn is_shown_as_it_is(path: &str) -> bool {
+    let is_plain = |segment: &[u8]| {
+        segment.len() > 1
+            && segment
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+    };
+    let Some(path) = path.strip_prefix('/').filter(|path| path.len() < 128) else {
+        return false;
+    };
+    let mut segments = path.as_bytes().split(|byte| *byte == b'/');
+    segments.by_ref().take(8).all(is_plain) && segments.next().is_none()
 }
 
 fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Fault> {
@@ -151,8 +189,9 @@ fn check(path: &str) -> Result<(), Fault> {
             "the path holds a character that is not allowed there",
         ));
     }
-    for segment in path.split('/') {
-        check_segment(segment)?;
+    // Without any of these there is nothing in a segment to refuse.
+    if path.bytes().any(|byte| matches!(byte, b'%' | b'.')) {
+        path.split('/').try_for_each(check_segment)?;
     }
     Ok(())
 }
@@ -199,19 +238,18 @@ pub(crate) fn is_forwarded(method: &Method) -> bool {
 /// # Errors
 /// `Forbidden` for what acts with the owner's account, whoever asks.
 pub(crate) fn scope_for(method: &Method, path: &str) -> Result<Scope, Fault> {
-    let mut segments = path.split('/').skip(1);
-    let (Some("api"), Some(name)) = (segments.next(), segments.next()) else {
+    let Some(below) = path.strip_prefix("/api/") else {
         return Ok(Scope::Infer);
     };
+    let end = below.bytes().position(|byte| byte == b'/');
+    let (name, rest) = below.split_at(end.unwrap_or(below.len()));
     match name {
         "pull" | "push" | "create" | "copy" | "delete" => Ok(Scope::Manage),
         // Whether a blob is there may be asked by anyone who may use the models.
         "blobs" if *method == Method::HEAD => Ok(Scope::Infer),
         "blobs" => Ok(Scope::Manage),
         "me" | "signout" | "user" => Err(account()),
-        "experimental" if segments.next().is_some_and(|tool| tool.starts_with("web_")) => {
-            Err(account())
-        }
+        "experimental" if rest.starts_with("/web_") => Err(account()),
         _ => Ok(Scope::Infer),
     }
 }

@@ -148,8 +148,11 @@ impl Guard {
         }
     }
 
-    /// Where a request comes from.
-    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// Where a request comes from; `headers` is left out where no proxy has written anything among them.
+    pub(crate) fn client(&self, peer: IpAddr, headers: Option<&HeaderMap>) -> IpAddr {
+        let Some(headers) = headers else {
+            return peer.to_canonical();
+        };
         let RateLimits {
             trusted_proxies,
             forwarded_by,

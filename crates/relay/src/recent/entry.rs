@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -20,7 +20,7 @@ use crate::audit::CredentialName;
 /// What is known of a request when its caller is.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request_id: String,
+    pub(crate) request_id: Arc<str>,
     pub(crate) method: http::Method,
     /// The upstream's path, without a credential or a query.
     pub(crate) route: String,
@@ -139,7 +139,7 @@ impl Entry {
         let chunks = self.chunks.load(Ordering::Relaxed);
         json!({
             "seq": self.seq,
-            "id": self.asked.request_id,
+            "id": &*self.asked.request_id,
             "started_unix_ms": milliseconds(self.started_at),
             "device": self.device.get().map(DeviceName::as_str),
             "route": self.asked.route,

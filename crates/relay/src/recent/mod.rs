@@ -55,7 +55,7 @@ impl Recent {
 
     /// Enters a request of this user, which runs until its [`Listing`] says otherwise.
     pub(crate) fn begin(self: &Arc<Self>, user: &UserId, asked: Asked) -> Listing {
-        let entry = self.lock().begin(user, microseconds(), asked);
+        let entry = self.lock().begin(user, microseconds, asked);
         Listing {
             recent: Arc::clone(self),
             user: user.clone(),

@@ -55,28 +55,34 @@ impl<K: Clone + Eq + Hash> Table<K> {
         }
     }
 
-    /// Enters a request; `first` is where the numbers of a user begin of whom nothing is there.
-    pub(super) fn begin(&mut self, user: &K, first: u64, asked: Asked) -> Arc<Entry> {
+    /// Enters a request; `first` says where the numbers of a user begin of whom nothing is there.
+    pub(super) fn begin(
+        &mut self,
+        user: &K,
+        first: impl FnOnce() -> u64,
+        asked: Asked,
+    ) -> Arc<Entry> {
         if self.all.len() >= self.bounds.of_all
             && let Some(&oldest) = self.all.keys().next()
         {
             self.forget(oldest);
         }
-        let full = self.lists.get(user);
-        let full = full.filter(|list| list.numbers.len() >= self.bounds.of_user);
-        if let Some(list) = full {
-            let mut numbers = list.numbers.iter().copied();
-            let ended = numbers.find(|number| !self.is_running(*number));
-            if let Some(number) = ended.or(list.numbers.front().copied()) {
-                self.forget(number);
+        let list = self.lists.entry(user.clone()).or_insert_with(|| List {
+            numbers: VecDeque::new(),
+            cursor: first(),
+        });
+        if list.numbers.len() >= self.bounds.of_user {
+            let is_running = |number: &u64| {
+                let found = self.all.get(number);
+                found.is_some_and(|(_, entry)| entry.is_running())
+            };
+            let ended = list.numbers.iter().position(|number| !is_running(number));
+            if let Some(number) = list.numbers.remove(ended.unwrap_or(0)) {
+                self.all.remove(&number);
             }
         }
         let number = self.next;
         self.next += 1;
-        let list = self.lists.entry(user.clone()).or_insert_with(|| List {
-            numbers: VecDeque::new(),
-            cursor: first,
-        });
         list.cursor += 1;
         list.numbers.push_back(number);
         let entry = Arc::new(Entry::new(list.cursor, number, asked));
@@ -151,11 +157,6 @@ impl<K: Clone + Eq + Hash> Table<K> {
                 self.lists.remove(&user);
             }
         }
-    }
-
-    fn is_running(&self, number: u64) -> bool {
-        let found = self.all.get(&number);
-        found.is_some_and(|(_, entry)| entry.is_running())
     }
 
     #[cfg(test)]

@@ -18,7 +18,7 @@ const SMALL: Bounds = Bounds {
 
 fn asked(number: usize, started: Instant) -> Asked {
     Asked {
-        request_id: number.to_string(),
+        request_id: number.to_string().into(),
         method: http::Method::POST,
         route: "/api/chat".to_owned(),
         credential: CredentialName::Key("0123456789".into()),
@@ -144,7 +144,7 @@ proptest! {
             match step {
                 Step::Begin(user) => {
                     let (id, first) = (entries.len(), 1000 * entries.len() as u64);
-                    entries.push((user, table.begin(&user, first, asked(id, now))));
+                    entries.push((user, table.begin(&user, || first, asked(id, now))));
                     model.begin(id, user, first, now);
                 }
                 Step::End(back) => {

@@ -85,7 +85,7 @@ impl TunnelServer {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
         }
-        let peer = head.extensions.get::<Peer>();
+        let peer = Peer::of(&head.extensions);
         let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
         let transport = peer.map_or("grpc", Peer::transport);
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {

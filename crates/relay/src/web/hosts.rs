@@ -11,7 +11,12 @@ use super::config::{PublicUrl, WebConfig};
 use crate::{
     Relay,
     error::{Dialect, invalid},
-    gateway::{body::GatewayBody, listener::Peer, route::Place},
+    gateway::{
+        body::GatewayBody,
+        listener::Peer,
+        present::{Field, Present},
+        route::Place,
+    },
     ops,
 };
 
@@ -26,7 +31,7 @@ pub(crate) fn host(head: &request::Parts) -> Option<&str> {
 
 /// Whether the client's own connection is in TLS: here, or at a trusted proxy that says so.
 pub(crate) fn is_tls(relay: &Relay, head: &request::Parts) -> bool {
-    let Some(peer) = head.extensions.get::<Peer>() else {
+    let Some(peer) = Peer::of(&head.extensions) else {
         return false;
     };
     peer.tls.is_some() || relay.guard.is_tls_before(peer.address.ip(), &head.headers)
@@ -52,6 +57,7 @@ pub(crate) fn check(
     relay: &Relay,
     place: &Place,
     head: &request::Parts,
+    present: Present,
     request_id: &str,
 ) -> Option<Response<GatewayBody>> {
     let is_of_page = match place {
@@ -59,7 +65,8 @@ pub(crate) fn check(
         Place::Page => super::page::wants_html(&head.headers), // programs get a plain text there
         Place::File | Place::Web | Place::Login => true,
     };
-    if !(is_of_page || claims_our_origin(head)) || is_known(relay, head) {
+    let is_claimed = present.has(Field::OfBrowser) && claims_our_origin(head);
+    if !(is_of_page || is_claimed) || is_known(relay, head) {
         return None;
     }
     let fault = invalid(
@@ -83,7 +90,7 @@ fn is_known(relay: &Relay, head: &request::Parts) -> bool {
     let Some(name) = name_of(host) else {
         return false;
     };
-    let peer = head.extensions.get::<Peer>();
+    let peer = Peer::of(&head.extensions);
     let certified = peer.and_then(|peer| peer.tls.as_ref()?.server_name.as_deref());
     let web = relay.config.web.as_ref();
     let configured = |web: &WebConfig| {

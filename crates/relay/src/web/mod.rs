@@ -35,6 +35,7 @@ use crate::{
     Relay,
     gateway::{
         body::GatewayBody,
+        present::Present,
         proxy,
         record::Record,
         rest::{self, By},
@@ -60,7 +61,8 @@ const CHAT: [(&str, &[Method]); 9] = [
 
 /// Whether a path is below `/web`, as [`Route`] reads it.
 pub(crate) fn is_below(path: &str) -> bool {
-    path.split('/').find(|segment| !segment.is_empty()) == Some("web")
+    let rest = path.trim_start_matches('/').strip_prefix("web");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Answers a request below `/web`.
@@ -105,7 +107,10 @@ pub(crate) async fn answer(
         ["devices", device, asked @ ..] => {
             let route = chat_route(&head.method, device, asked)?;
             let caller = session::caller(relay, &head).await?;
-            proxy::forward(relay, caller, route, head, body, record).await
+            {
+                let present = Present::of(&head.headers);
+                proxy::forward(relay, caller, route, (head, present), body, record).await
+            }
         }
         _ => Err(unknown()),
     }

@@ -15,6 +15,9 @@ use crate::{
     frame::{Frame, RequestHead, ResponseHead, Scopes, StreamId},
 };
 
+/// So many fields a relay adds to an answer.
+const ADDED_FIELDS: usize = 8;
+
 /// `None` for a kind that this version does not know.
 pub(super) fn from_response(frame: proto::TunnelResponse) -> Decoded<Option<(StreamId, Frame)>> {
     let id = stream_id(frame.stream_id)?;
@@ -70,7 +73,7 @@ fn from_request_frame(frame: proto::tunnel_request::Frame) -> Decoded<Frame> {
     Ok(match frame {
         Wire::Head(head) => Frame::RequestHead(Box::new(from_request_head(head)?)),
         Wire::Body(bytes) => Frame::Body(bytes),
-        Wire::End(end) => Frame::End(from_fields(end.trailers)?),
+        Wire::End(end) => Frame::End(from_fields(end.trailers, 0)?),
         Wire::Reset(reset) => Frame::Reset(from_reset(reset)),
         Wire::Window(window) => Frame::Window(window.credit_bytes),
     })
@@ -84,7 +87,7 @@ fn from_response_frame(frame: proto::tunnel_response::Frame) -> Decoded<Option<F
         Wire::Informational(_) => return Ok(None),
         Wire::Head(head) => Frame::ResponseHead(Box::new(from_response_head(head)?)),
         Wire::Body(bytes) => Frame::Body(bytes),
-        Wire::End(end) => Frame::End(from_fields(end.trailers)?),
+        Wire::End(end) => Frame::End(from_fields(end.trailers, 0)?),
         Wire::Reset(reset) => Frame::Reset(of_agent(from_reset(reset))),
         Wire::Window(window) => Frame::Window(window.credit_bytes),
     }))
@@ -121,7 +124,7 @@ fn from_request_head(head: proto::RequestHead) -> Decoded<RequestHead> {
         method: Method::from_bytes(head.method.as_bytes())
             .map_err(|_| ProtocolError::BadField { field: "method" })?,
         target,
-        headers: from_fields(head.headers)?,
+        headers: from_fields(head.headers, 0)?,
         is_whole: head.is_whole,
         expects_continue: head.expects_continue,
         request_id: text(head.request_id),
@@ -149,7 +152,7 @@ fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
         .ok_or(ProtocolError::BadField { field: "status" })?;
     Ok(ResponseHead {
         status,
-        headers: from_fields(head.headers)?,
+        headers: from_fields(head.headers, ADDED_FIELDS)?,
         is_whole: head.is_whole,
         model: from_model(head.model),
     })
@@ -179,13 +182,17 @@ fn fields(headers: HeaderMap) -> Vec<proto::Header> {
     fields
 }
 
-fn from_fields(fields: Vec<proto::Header>) -> Decoded<HeaderMap> {
+/// With room for `more`, so that whoever adds them does not move the others.
+fn from_fields(fields: Vec<proto::Header>, more: usize) -> Decoded<HeaderMap> {
     let bad = |field| ProtocolError::BadField { field };
     let total: usize = fields.iter().map(|f| f.name.len() + f.value.len()).sum();
     if fields.len() > MAX_FIELDS || total > MAX_FIELD_BYTES {
         return Err(bad("headers"));
     }
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(match fields.len() {
+        0 => 0,
+        fields => fields + more,
+    });
     for field in fields {
         let name = HeaderName::from_lowercase(&field.name).map_err(|_| bad("header name"))?;
         let value = HeaderValue::from_maybe_shared(field.value).map_err(|_| bad("header value"))?;
