@@ -26,13 +26,46 @@ pub(super) struct Bounds {
     pub(super) age: Duration,
 }
 
-/// The requests of one user.
+/// The requests of one user, by their numbers among all, oldest first. Which one goes next is found without looking
+/// through those that run.
 #[derive(Debug)]
 struct List {
-    /// Their numbers among all, oldest first.
-    numbers: VecDeque<u64>,
+    running: VecDeque<u64>,
+    ended: VecDeque<u64>,
     /// Grows with each beginning and each end.
     cursor: u64,
+}
+
+impl List {
+    fn len(&self) -> usize {
+        self.running.len() + self.ended.len()
+    }
+
+    /// Takes out the one that goes first.
+    fn pop(&mut self) -> Option<u64> {
+        self.ended.pop_front().or_else(|| self.running.pop_front())
+    }
+
+    fn end(&mut self, number: u64) {
+        if remove(&mut self.running, number)
+            && let Err(place) = self.ended.binary_search(&number)
+        {
+            self.ended.insert(place, number);
+        }
+    }
+
+    /// The newest first.
+    fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.running.iter().chain(&self.ended).copied().collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers
+    }
+}
+
+/// Whether it was there.
+fn remove(numbers: &mut VecDeque<u64>, number: u64) -> bool {
+    let place = numbers.binary_search(&number);
+    place.is_ok_and(|place| numbers.remove(place).is_some())
 }
 
 /// The requests of all users. The key is the user, except in tests.
@@ -68,23 +101,19 @@ impl<K: Clone + Eq + Hash> Table<K> {
             self.forget(oldest);
         }
         let list = self.lists.entry(user.clone()).or_insert_with(|| List {
-            numbers: VecDeque::new(),
+            running: VecDeque::new(),
+            ended: VecDeque::new(),
             cursor: first(),
         });
-        if list.numbers.len() >= self.bounds.of_user {
-            let is_running = |number: &u64| {
-                let found = self.all.get(number);
-                found.is_some_and(|(_, entry)| entry.is_running())
-            };
-            let ended = list.numbers.iter().position(|number| !is_running(number));
-            if let Some(number) = list.numbers.remove(ended.unwrap_or(0)) {
-                self.all.remove(&number);
-            }
+        if list.len() >= self.bounds.of_user
+            && let Some(number) = list.pop()
+        {
+            self.all.remove(&number);
         }
         let number = self.next;
         self.next += 1;
         list.cursor += 1;
-        list.numbers.push_back(number);
+        list.running.push_back(number);
         let entry = Arc::new(Entry::new(list.cursor, number, asked));
         self.all.insert(number, (user.clone(), Arc::clone(&entry)));
         entry
@@ -97,6 +126,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
             && let Some(list) = self.lists.get_mut(user)
         {
             list.cursor += 1;
+            list.end(entry.number);
             entry.ended_at.store(list.cursor, Ordering::Relaxed);
         }
     }
@@ -117,8 +147,8 @@ impl<K: Clone + Eq + Hash> Table<K> {
                 || entry.seq > after
                 || entry.ended_at.load(Ordering::Relaxed) > after
         };
-        let entries = list.numbers.iter().rev();
-        let entries = entries.filter_map(|number| self.all.get(number));
+        let numbers = list.numbers();
+        let entries = numbers.iter().filter_map(|number| self.all.get(number));
         let mut entries: Vec<_> = entries
             .map(|(_, entry)| entry)
             .filter(|entry| is_new(entry))
@@ -149,11 +179,10 @@ impl<K: Clone + Eq + Hash> Table<K> {
             return;
         };
         if let Some(list) = self.lists.get_mut(&user) {
-            // In order, and mostly the first: none of the others is looked at.
-            if let Ok(at) = list.numbers.binary_search(&number) {
-                list.numbers.remove(at);
+            if !remove(&mut list.ended, number) {
+                remove(&mut list.running, number);
             }
-            if list.numbers.is_empty() {
+            if list.len() == 0 {
                 self.lists.remove(&user);
             }
         }

@@ -50,12 +50,16 @@ impl Session {
             Some(at) => next = next.min(at),
             None => {}
         }
-        if let Some(limits) = self.stream_limits {
-            next = next.min(self.expire_streams(&limits, now).unwrap_or(next));
+        // This is called with each message: not each time are all streams looked at.
+        if let Some(limits) = self.stream_limits
+            && self.expiry_at.is_some_and(|at| now >= at)
+        {
+            self.expiry_at = self.expire_streams(&limits, now);
             if matches!(self.phase, Phase::Closed(_)) {
                 return None; // the resets of those that expired were too many
             }
         }
+        next = next.min(self.expiry_at.unwrap_or(next));
         self.driver = Some(waker.clone());
         self.wake_at = next;
         Some(next)
@@ -108,6 +112,12 @@ impl Session {
             };
             self.say(beat);
         }
+    }
+
+    /// A stream's time may be up by then: it has begun, or has another limit from here on. What moves only has more.
+    pub(super) fn expires(&mut self, due: Option<Instant>) {
+        self.expiry_at = self.expiry_at.into_iter().chain(due).min();
+        self.wake_driver_before(due);
     }
 
     /// Fails the streams whose time is up; returns when the next one's is.

@@ -145,6 +145,8 @@ pub struct Session {
     /// The peer's newest mark that was not said back yet; 0 when all were.
     owed_mark: u64,
     arrivals: VecDeque<(StreamId, Box<RequestHead>)>,
+    /// No stream's time is up before this; `None` while there is none whose time is limited.
+    expiry_at: Option<Instant>,
     wake_at: Instant,
     writer: Option<Waker>,
     acceptor: Option<Waker>,
@@ -188,6 +190,7 @@ impl Session {
             pace: Pace::new(now),
             owed_mark: 0,
             arrivals: VecDeque::new(),
+            expiry_at: None,
             wake_at: now,
             writer: None,
             acceptor: None,

@@ -187,7 +187,7 @@ impl Session {
                 stream.moved_at = now;
                 stream.wake_reader();
                 // The gap limit may be shorter than what the driver sleeps for.
-                self.wake_driver_before(self.stream_limits.map(|limits| after(now, limits.gap)));
+                self.expires(self.stream_limits.map(|limits| after(now, limits.gap)));
             }
             Frame::Continue if self.side == Side::Relay => {
                 if stream.incoming.state == Direction::Head {

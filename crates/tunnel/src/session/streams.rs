@@ -42,10 +42,8 @@ impl Session {
         stream.outgoing.head = Some(Frame::RequestHead(Box::new(head)));
         self.streams.insert(id, stream);
         self.take_turn(id);
-        self.wake_driver_before(
-            self.stream_limits
-                .map(|limits| after(now, limits.first_byte)),
-        );
+        let limits = self.stream_limits;
+        self.expires(limits.map(|limits| after(now, limits.first_byte)));
         Ok(id)
     }
 
