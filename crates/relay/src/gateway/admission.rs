@@ -3,7 +3,7 @@
 //! Invariant: a place is taken exactly as long as what it was taken for goes on; when it is dropped, it is free again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -70,8 +70,13 @@ impl<K: Eq + Hash + Clone> Admission<K> {
     /// When there is none.
     pub(crate) fn admit(self: &Arc<Self>, key: &K) -> Result<Place<K>, Full> {
         let mut counts = self.lock();
-        let own = counts.by_key.get(key).copied().unwrap_or_default();
-        if own >= self.max_per_key {
+        let counts = &mut *counts;
+        let own = counts.by_key.entry(key.clone());
+        let taken = match &own {
+            Entry::Occupied(own) => *own.get(),
+            Entry::Vacant(_) => 0,
+        };
+        if taken >= self.max_per_key {
             return Err(Full::OfThisKey);
         }
         if counts.total >= self.max_total {
@@ -79,8 +84,7 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         }
         counts.total += 1;
         counts.admitted += 1;
-        counts.by_key.insert(key.clone(), own + 1);
-        drop(counts);
+        *own.or_default() += 1;
         Ok(Place {
             admission: Arc::clone(self),
             key: key.clone(),

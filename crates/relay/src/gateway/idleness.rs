@@ -7,7 +7,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -32,6 +32,10 @@ struct State {
     idle_since: Instant,
     /// When the first byte of the next request came.
     head_since: Option<Instant>,
+    /// HTTP/1.1: since the last look the one is so, or the other. The clock is read when somebody looks, which is once
+    /// each time that the connection has done something, and mostly not at all for a head that came whole.
+    is_idle_anew: bool,
+    is_head_begun: bool,
 }
 
 impl Requests {
@@ -40,6 +44,8 @@ impl Requests {
             under_way: 0,
             idle_since: Instant::now(),
             head_since: None,
+            is_idle_anew: false,
+            is_head_begun: false,
         };
         Self {
             state: Mutex::new(state),
@@ -57,56 +63,73 @@ impl Requests {
         let mut state = self.lock();
         state.under_way += 1;
         state.head_since = None;
+        state.is_head_begun = false;
         Active(Arc::clone(self))
     }
 
     /// Bytes came.
     pub(crate) fn read(&self) {
         let mut state = self.lock();
-        if state.under_way == 0 {
-            state.head_since.get_or_insert_with(Instant::now);
-        }
+        state.is_head_begun |= state.under_way == 0;
     }
 
     /// Bytes left.
     pub(crate) fn wrote(&self) {
         let mut state = self.lock();
-        if state.under_way == 0 && self.head_limit.is_some() {
-            state.idle_since = Instant::now();
-        }
+        state.is_idle_anew |= state.under_way == 0 && self.head_limit.is_some();
     }
 
-    /// When the connection is of no use any more if nothing moves; `None` while a request is under way.
-    fn due(&self) -> Option<Instant> {
-        let state = self.lock();
+    /// When the connection is of no use any more if nothing moves, and what time it is; `None` while a request is under
+    /// way.
+    fn due(&self) -> Option<(Instant, Instant)> {
+        let mut state = self.lock();
+        if state.under_way > 0 {
+            return None;
+        }
+        let now = Instant::now();
+        if std::mem::take(&mut state.is_idle_anew) {
+            state.idle_since = now;
+        }
+        if std::mem::take(&mut state.is_head_begun) {
+            state.head_since.get_or_insert(now);
+        }
         let head_at = state
             .head_since
             .and_then(|since| Some(since + self.head_limit?));
-        (state.under_way == 0).then(|| head_at.unwrap_or(state.idle_since + self.idle_limit))
+        Some((head_at.unwrap_or(state.idle_since + self.idle_limit), now))
     }
 
     /// Waits until one of the limits is over. Polled after the connection by the same task, it sees what has moved; of
     /// an answer that ended in another task it learns in time by itself.
     pub(crate) async fn idle(&self) {
         let mut timer = pin!(sleep_until(Instant::now() + self.idle_limit));
+        let mut waiting: Option<Waker> = None;
         poll_fn(|cx| {
             loop {
                 match self.due() {
-                    Some(due) if due <= Instant::now() => return Poll::Ready(()),
+                    Some((due, now)) if due <= now => return Poll::Ready(()),
                     // One that moves away is met when the timer fires: most requests reset nothing.
-                    Some(due) if due < timer.deadline() || timer.is_elapsed() => {
+                    Some((due, _)) if due < timer.deadline() || timer.is_elapsed() => {
                         timer.as_mut().reset(due);
                     }
                     None if timer.is_elapsed() => {
                         timer.as_mut().reset(Instant::now() + self.idle_limit);
                     }
+                    // It will wake this very task, as it was asked to.
+                    Some(_) | None if will_wake(waiting.as_ref(), cx) => return Poll::Pending,
                     Some(_) | None => {}
                 }
+                waiting = Some(cx.waker().clone());
                 std::task::ready!(timer.as_mut().poll(cx));
             }
         })
         .await;
     }
+}
+
+/// Whether who waits there already is the one that asks now.
+pub(crate) fn will_wake(waiting: Option<&Waker>, cx: &Context<'_>) -> bool {
+    waiting.is_some_and(|waker| waker.will_wake(cx.waker()))
 }
 
 /// Counts a request of a connection until its answer's body is gone.
@@ -126,7 +149,10 @@ impl Drop for Active {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.under_way -= 1;
-        state.idle_since = Instant::now();
+        match self.0.head_limit {
+            Some(_) => state.is_idle_anew = true,
+            None => state.idle_since = Instant::now(), // nobody may look for long
+        }
     }
 }
 
@@ -143,7 +169,7 @@ impl<B: http_body::Body + Unpin> http_body::Body for Counted<B> {
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
         std::pin::Pin::new(&mut self.body).poll_frame(cx)
     }

@@ -6,10 +6,12 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, OnceLock, atomic::Ordering},
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -33,7 +35,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Relay, gateway,
-    gateway::{idleness::Requests, stall, timed_io::TimedIo},
+    gateway::{
+        idleness::{Requests, will_wake},
+        stall,
+        timed_io::TimedIo,
+    },
     identity::Shown,
     leaving::Parting,
     limits::Welcome,
@@ -69,6 +75,22 @@ pub(crate) struct Life {
     pub(crate) closing: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) stall_limit: Duration,
+}
+
+impl Life {
+    /// Waits until what is left is cut. While the same task asks again it costs a look, and no place in a list.
+    async fn cut(&self) {
+        let mut waiting: Option<Waker> = None;
+        let mut cancelled = pin!(self.closing.cancelled());
+        poll_fn(|cx| {
+            if will_wake(waiting.as_ref(), cx) && !self.closing.is_cancelled() {
+                return Poll::Pending;
+            }
+            waiting = Some(cx.waker().clone());
+            cancelled.as_mut().poll(cx)
+        })
+        .await;
+    }
 }
 
 /// Gives the streams of an HTTP/2 connection to the tracker, so that somebody waits for them.
@@ -304,12 +326,12 @@ async fn serve_http1<T>(
     let connection = http1(relay)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = pin!(connection);
     // In order: the clock looks at what the connection has just done.
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
-        () = relay.life.closing.cancelled() => {
+        () = relay.life.cut() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -58,7 +58,7 @@ pub(crate) async fn forward(
     caller.require(scope_for(&head.method, &route.path)?)?;
     let permit = relay.admit(&Asker::of(&head.extensions), &caller)?;
     let device = bound_device(&caller, device(&route, &head.headers, present)?)?;
-    let session = session_for(relay, &caller.user, device.as_ref()).await?;
+    let (session, now) = session_for(relay, &caller.user, device.as_ref()).await?;
     note(slot, |record| record.device(&session.device));
     // The wait for a session may have been long.
     if !relay.identities.still_stands(&caller, None) {
@@ -73,7 +73,7 @@ pub(crate) async fn forward(
     let body = (!body.is_end_stream()).then_some(body);
     let head = request_head(relay, route, (head, present), body.is_some(), &caller, slot)?;
     let is_held = head.expects_continue;
-    let stream = session.open_stream(&caller.user, head, Instant::now().into_std())?;
+    let stream = session.open_stream(&caller.user, head, now)?;
     let Some(record) = slot.take() else {
         return Err(Fault::new(
             Kind::Internal,
@@ -100,16 +100,17 @@ pub(crate) async fn forward(
     Ok(response)
 }
 
-/// This user's session. In the first moments after another relay has left its port to this one, waits for the agent that
+/// This user's session, and when it was found. In the first moments after another relay has left its port to this one, waits for the agent that
 /// is on its way here.
 async fn session_for(
     relay: &Relay,
     user: &UserId,
     device: Option<&DeviceName>,
-) -> Result<Arc<Session>, Fault> {
+) -> Result<(Arc<Session>, std::time::Instant), Fault> {
     let find = || {
         let now = Instant::now().into_std();
-        relay.registry.find(user, device, now)
+        let found = relay.registry.find(user, device, now);
+        found.map(|session| (session, now))
     };
     let found = find();
     if found.is_ok() || relay.agents_due().is_none() {

@@ -5,7 +5,7 @@
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use c2l_auth::{DeviceName, UserId};
@@ -35,6 +35,7 @@ pub(crate) struct Record {
     pub(crate) method: http::Method,
     target: Target,
     pub(crate) started: Instant,
+    started_at: SystemTime,
     pub(crate) metrics: Arc<Metrics>,
     status: Option<StatusCode>,
     first_byte: Option<Duration>,
@@ -84,6 +85,7 @@ impl Record {
             method,
             target: target.map_or(Target(None), Target::of),
             started: Instant::now(),
+            started_at: SystemTime::now(),
             metrics,
             status: None,
             first_byte: None,
@@ -108,6 +110,7 @@ impl Record {
             route: route::redact(path),
             credential: caller.credential.clone(),
             started: self.started,
+            started_at: self.started_at,
         };
         self.listing = Some(recent.begin(&caller.user, asked));
     }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -133,12 +134,12 @@ impl<T: AsyncRead + Unpin> TimedIo<T> {
         let Linger::Now { left_bytes, until } = &mut self.linger else {
             return Poll::Ready(());
         };
-        let mut scrap = [0; 8 * 1024];
+        let mut scrap = [MaybeUninit::uninit(); 8 * 1024]; // nobody reads it
         loop {
             if *left_bytes == 0 || until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let mut buf = ReadBuf::new(&mut scrap);
+            let mut buf = ReadBuf::uninit(&mut scrap);
             let read = std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf));
             if read.is_err() || buf.filled().is_empty() {
                 return Poll::Ready(());

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whoever holds a `Caller` holds a user whom `auth` named, from a signature or a keyed hash. A credential
 //! seen before is looked up instead of verified again, never beyond its own end; the memory for that is bounded, and
-//! holds no credential. Nothing that was revoked is accepted once its revocation was answered.
+//! holds no credential but the one that each connection has shown last (`shown`). Nothing that was revoked is accepted once its revocation was answered.
 //!
 //! How a revocation acts, in this order: it is stored (`accounts`), it is in the tables in memory (`revocations`,
 //! `keys`), the epoch changes, whoever asked is answered. A remembered credential that was judged in the present epoch

@@ -15,6 +15,7 @@ use c2l_auth::{AuthError, DeviceName};
 use tokio::sync::watch;
 
 use super::{Caller, Identities};
+use crate::gateway::idleness::will_wake;
 
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
@@ -68,7 +69,7 @@ impl Standing {
                     return Poll::Ready(error);
                 }
                 self.judged_in = Some(epoch);
-            } else if is_for(self.registered.as_ref(), cx) {
+            } else if will_wake(self.registered.as_ref(), cx) {
                 return Poll::Pending;
             }
             match self.change.as_mut().poll(cx) {
@@ -97,10 +98,6 @@ impl fmt::Debug for Standing {
             .field("device", &self.device)
             .finish_non_exhaustive()
     }
-}
-
-fn is_for(registered: Option<&Waker>, cx: &Context<'_>) -> bool {
-    registered.is_some_and(|waker| waker.will_wake(cx.waker()))
 }
 
 fn next_change(mut changes: watch::Receiver<u64>) -> Change {

@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) route: String,
     pub(crate) credential: CredentialName,
     pub(crate) started: Instant,
+    /// The same moment, for people.
+    pub(crate) started_at: SystemTime,
 }
 
 /// How it ended.
@@ -51,7 +53,6 @@ pub(crate) struct Entry {
     /// Its number among everybody's, which nobody is told.
     pub(super) number: u64,
     asked: Asked,
-    started_at: SystemTime,
     device: OnceLock<DeviceName>,
     model: OnceLock<String>,
     beginning: OnceLock<Beginning>,
@@ -67,11 +68,9 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(super) fn new(seq: u64, number: u64, asked: Asked) -> Self {
-        let ago = asked.started.elapsed();
         Self {
             seq,
             number,
-            started_at: SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH),
             asked,
             device: OnceLock::new(),
             model: OnceLock::new(),
@@ -140,7 +139,7 @@ impl Entry {
         json!({
             "seq": self.seq,
             "id": &*self.asked.request_id,
-            "started_unix_ms": milliseconds(self.started_at),
+            "started_unix_ms": milliseconds(self.asked.started_at),
             "device": self.device.get().map(DeviceName::as_str),
             "route": self.asked.route,
             "method": self.asked.method.as_str(),

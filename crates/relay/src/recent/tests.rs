@@ -23,6 +23,7 @@ fn asked(number: usize, started: Instant) -> Asked {
         route: "/api/chat".to_owned(),
         credential: CredentialName::Key("0123456789".into()),
         started,
+        started_at: SystemTime::now(),
     }
 }
 

@@ -9,7 +9,7 @@ use c2l_proto::tunnel as proto;
 use prost::Message as _;
 
 use super::{
-    MESSAGE_PREFIX_BYTES,
+    MESSAGE_PREFIX_BYTES, answers,
     arrived::{Arrived, Message},
     control::{from_agent_control, from_relay_control},
     frames::{from_request, from_response},
@@ -238,6 +238,11 @@ fn read_frame(
         return Ok(Some((stream_id(id)?, Frame::Body(body))));
     }
     let frame = message.copy_to_bytes(length);
+    if side == Side::Agent
+        && let Some(answer) = answers::read(&frame)
+    {
+        return Ok(Some(answer));
+    }
     Ok(match side {
         Side::Agent => from_response(proto::TunnelResponse::decode(frame)?)?,
         Side::Relay => from_request(proto::TunnelRequest::decode(frame)?)?,
@@ -287,14 +292,14 @@ fn peek_body(side: Side, frame: &[u8], length: usize) -> Option<(u64, usize)> {
     (skipped.checked_add(body) == Some(length)).then_some((id, skipped))
 }
 
-fn read_byte(bytes: &mut &[u8]) -> Option<u8> {
+pub(super) fn read_byte(bytes: &mut &[u8]) -> Option<u8> {
     let (first, rest) = bytes.split_first()?;
     *bytes = rest;
     Some(*first)
 }
 
 /// A number of up to nine bytes, 63 bits; `None` for what is longer or cut off.
-fn read_number(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..63).step_by(7) {
         let byte = read_byte(bytes)?;

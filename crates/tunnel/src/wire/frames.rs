@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// So many fields a relay adds to an answer.
-const ADDED_FIELDS: usize = 8;
+pub(super) const ADDED_FIELDS: usize = 8;
 
 /// `None` for a kind that this version does not know.
 pub(super) fn from_response(frame: proto::TunnelResponse) -> Decoded<Option<(StreamId, Frame)>> {
@@ -159,7 +159,7 @@ fn from_response_head(head: proto::ResponseHead) -> Decoded<ResponseHead> {
 }
 
 /// A name for people to read: nothing depends on it, so a bad one is dropped and no reason to end the session.
-fn from_model(model: String) -> String {
+pub(super) fn from_model(model: String) -> String {
     if is_model_name(&model) {
         return model;
     }
