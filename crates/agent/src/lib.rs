@@ -80,7 +80,8 @@ impl Agent {
         Ok((agent, watch))
     }
 
-    /// Counts its requests and keeps its last error, for whoever watches.
+    /// Counts its requests and keeps its last error. A change is told when there is an error, and when the agent begins to
+    /// have requests or has none left; the count is true whenever it is looked at.
     #[must_use]
     pub fn activity(&self) -> watch::Receiver<Activity> {
         self.activity.subscribe()

@@ -6,13 +6,13 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, SystemTime},
 };
 
 use c2l_bridge::Pulse;
 use c2l_tunnel::{
-    ALLOWED_MODELS, Batch, CloseReason, Control, Hello, Limits, Link, PROGRESS, PROTOCOL_VERSION,
+    ALLOWED_MODELS, CloseReason, Control, Hello, Limits, Link, PROGRESS, PROTOCOL_VERSION,
     Settings, Side, frame::SecretToken,
 };
 use http::HeaderValue;
@@ -26,6 +26,7 @@ use crate::{
     call::{self, Inbound, Silence},
     dialer::{Connected, Tasks, Way},
     error::{DialError, Error, Refusal, Setback},
+    forward::Forwarder,
     now,
     renewal::Renewal,
     status::Status,
@@ -294,25 +295,25 @@ impl Session {
         let mut clock = pin!(keep_time(&link, pulse));
         let mut wall_clock = pin!(wall_clock_jumps());
         loop {
-            // Every arm may be dropped: what they wait for stays in the call, the link, the renewal or the token. In
-            // random order, so that neither messages nor arrivals can starve the other.
+            // Every arm may be dropped: what they wait for stays in the call, the link, the renewal or the token. They are
+            // made anew only after one of them was ready, which is seldom: messages and arrivals are all in the first.
             tokio::select! {
-                message = inbound.message() => match message {
-                    Ok(Some(message)) => self.take_in(message),
-                    Ok(None) => return Pause::Over,
-                    Err(Silence::Ended(status)) => {
+                said = next_word(inbound, &link, &agent.forwarder) => match said {
+                    Ok(controls) => {
+                        for control in controls {
+                            self.take_in_control(control);
+                        }
+                    }
+                    Err(None) => return Pause::Over,
+                    Err(Some(Silence::Ended(status))) => {
                         self.verdict = Some(*status);
                         return Pause::Over;
                     }
-                    Err(Silence::Unreadable(error)) => {
+                    Err(Some(Silence::Unreadable(error))) => {
                         warn!(%error, "the relay broke the protocol");
                         link.close(CloseReason::Protocol(error.breach()));
                         return Pause::Over;
                     }
-                },
-                arrival = poll_fn(|cx| link.poll_accept(cx)) => match arrival {
-                    Some((head, handle)) => agent.forwarder.accept(*head, handle),
-                    None => return Pause::Over,
                 },
                 () = &mut clock => return Pause::Over,
                 jump = &mut wall_clock => {
@@ -350,14 +351,6 @@ impl Session {
         let active = self.link.active_streams();
         info!(active, "leaving, running requests may finish");
         self.link.go_away("the agent is leaving", grace, now());
-    }
-
-    fn take_in(&mut self, batch: Batch) {
-        let received = self.link.receive(batch, now());
-        // A broken protocol has closed the link; the loop sees that by itself.
-        for control in received.unwrap_or_default() {
-            self.take_in_control(control);
-        }
     }
 
     fn take_in_control(&mut self, control: Control) {
@@ -431,6 +424,37 @@ impl Session {
             None => End::Lost(Setback::Closed(reason)),
         }
     }
+}
+
+/// Takes messages in and hands the streams that they open on, until one says something of the session itself.
+///
+/// # Errors
+/// When no more come, and why, if that was said. The link may be closed, too.
+async fn next_word(
+    inbound: &mut Inbound,
+    link: &Link,
+    forwarder: &Arc<Forwarder>,
+) -> Result<Vec<Control>, Option<Silence>> {
+    loop {
+        let batch = inbound.message().await.map_err(Some)?.ok_or(None)?;
+        // A broken protocol has closed the link.
+        let controls = link.receive(batch, now()).unwrap_or_default();
+        hand_on(link, forwarder).ok_or(None)?;
+        if !controls.is_empty() {
+            return Ok(controls);
+        }
+    }
+}
+
+/// Begins the exchanges that have arrived; `None` when the link is closed. Nobody has to be woken for an arrival: none comes
+/// but with a message, and whoever keeps the time is woken when the link is closed.
+fn hand_on(link: &Link, forwarder: &Arc<Forwarder>) -> Option<()> {
+    let mut unheard = Context::from_waker(Waker::noop());
+    while let Poll::Ready(arrival) = link.poll_accept(&mut unheard) {
+        let (head, handle) = arrival?;
+        forwarder.accept(head, handle);
+    }
+    Some(())
 }
 
 /// Does what is due in the session, until it is closed.

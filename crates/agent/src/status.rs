@@ -72,23 +72,33 @@ pub struct LastError {
     pub at: SystemTime,
 }
 
-/// One request under way; dropping it counts it as over.
+/// One request under way; dropping it counts it as over. Who watches is told when the first one begins and when the last
+/// one ends; what is between is counted, and there for whoever looks.
 #[derive(Debug)]
 pub(crate) struct Underway(watch::Sender<Activity>);
 
 impl Underway {
-    pub(crate) fn new(activity: &watch::Sender<Activity>) -> Self {
-        activity.send_modify(|activity| {
-            activity.requests_now += 1;
-            activity.requests_total += 1;
+    /// One more, unless there are as many as may be.
+    pub(crate) fn new(activity: &watch::Sender<Activity>, most: usize) -> Option<Self> {
+        let mut is_taken = false;
+        activity.send_if_modified(|activity| {
+            is_taken = activity.requests_now < most;
+            if is_taken {
+                activity.requests_now += 1;
+                activity.requests_total += 1;
+            }
+            is_taken && activity.requests_now == 1
         });
-        Self(activity.clone())
+        is_taken.then(|| Self(activity.clone()))
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.0.send_modify(|activity| activity.requests_now -= 1);
+        self.0.send_if_modified(|activity| {
+            activity.requests_now -= 1;
+            activity.requests_now == 0
+        });
     }
 }
 
@@ -113,12 +123,21 @@ mod tests {
             let activity = watch.borrow();
             (activity.requests_now, activity.requests_total)
         };
-        let first = Underway::new(&activity);
-        let second = Underway::new(&activity);
-        assert_eq!(counts(), (2, 2));
+        let mut told = activity.subscribe();
+        let mut is_told = || {
+            let is_told = told.has_changed().unwrap();
+            told.mark_unchanged();
+            is_told
+        };
+        let first = Underway::new(&activity, 2);
+        assert!(is_told());
+        let second = Underway::new(&activity, 2);
+        assert_eq!((counts(), is_told()), ((2, 2), false));
+        assert!(Underway::new(&activity, 2).is_none());
+        assert_eq!((counts(), is_told()), ((2, 2), false));
         drop(first);
-        assert_eq!(counts(), (1, 2));
+        assert_eq!((counts(), is_told()), ((1, 2), false));
         drop(second);
-        assert_eq!(counts(), (0, 2));
+        assert_eq!((counts(), is_told()), ((0, 2), true));
     }
 }

@@ -220,6 +220,41 @@ fn a_model_costs_the_head_of_an_answer_one_allocation_and_none_costs_nothing() {
 }
 
 #[test]
+fn the_head_of_a_request_is_read_into_one_map_with_room_for_one_field_more() {
+    let mut encoder = Encoder::new(Side::Relay);
+    let mut line = VecDeque::new();
+    let mut head = request();
+    head.request_id = "0123456789abcdef".to_owned();
+    for name in ["user-agent", "accept", "content-type", "x-of-nobody"] {
+        let name = http::HeaderName::from_static(name);
+        head.headers
+            .append(name, http::HeaderValue::from_static("1"));
+    }
+    let id = c2l_tunnel::StreamId::new(1).unwrap();
+    let frames = vec![(id, c2l_tunnel::Frame::RequestHead(Box::new(head)))];
+    let control = Vec::new();
+    encoder.encode(Batch { control, frames }, &mut line);
+    let parts = line.pop_front().unwrap().into_parts();
+    let message = Bytes::from(parts.concat());
+    let mut decoder = Decoder::new(Side::Relay, MIB);
+    let mut read = || {
+        decoder.push(message.clone());
+        decoder.next_batch().unwrap().expect("whole")
+    };
+    drop(read());
+    let mut batch = Batch::default();
+    let cost = measure(|| batch = read());
+    // The list of frames, the head, its id, the name that has no number, and the map: its places, and its fields.
+    assert_eq!(cost.count_total, 6, "{cost:?}");
+    let Some((_, c2l_tunnel::Frame::RequestHead(mut head))) = batch.frames.pop() else {
+        panic!("no head came");
+    };
+    let host = http::HeaderValue::from_static("localhost:11434");
+    let adds = measure(|| drop(head.headers.insert(http::header::HOST, host.clone())));
+    assert_eq!(adds.count_total, 0, "{adds:?}");
+}
+
+#[test]
 fn a_long_body_is_never_copied() {
     let piece = Bytes::from(vec![b'b'; 64 * 1024]);
     let came = Pair::new().pass(piece.clone());

@@ -4,7 +4,7 @@
 //! 2. `headers` and `body` make the upstream's request of it.
 //! 3. `pool` gives a connection. What may have reached the upstream is never sent a second time.
 //! 4. The head of the answer is awaited; a caller that holds its body back is asked for it when the upstream wants it.
-//! 5. The answer's body follows. Room in the tunnel comes first, then a piece is read: nothing piles up here.
+//! 5. `answer` carries the answer's body, piece by piece.
 //!
 //! Invariant: it ends once. Either the answer was whole, or the stream is reset, or the other side had given it up
 //! already; the connection to the upstream is closed unless the exchange ended cleanly.
@@ -17,23 +17,23 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, ResponseHead, StreamHandle};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::{Body as _, Frame};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{
     Forwarder,
+    answer::{AnswerBody, Cut},
     body::{Reader, RequestBody, Signals},
     headers,
     ollama::{Class, Endpoint},
     owner, policy,
     pool::{Connection, PendingAnswer},
 };
-use crate::{now, status::note_error};
+use crate::status::note_error;
 
 /// How long an upstream may leave a body unasked for before it is sent anyway (RFC 9110 §10.1.1: not indefinitely).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -75,8 +75,8 @@ struct Record {
 
 impl Forwarder {
     /// Carries one request to the upstream and its answer back. Dropping the future gives both up.
-    pub(super) async fn carry_out(&self, head: RequestHead, stream: StreamHandle) {
-        let mut record = Record::new(&head);
+    pub(super) async fn carry_out(&self, mut head: Box<RequestHead>, stream: StreamHandle) {
+        let mut record = Record::new(&mut head);
         let signals = Arc::<Signals>::default();
         let stream = Arc::new(stream);
         let mut result = self.exchange(head, &stream, &signals, &mut record).await;
@@ -103,7 +103,7 @@ impl Forwarder {
 
     async fn exchange(
         &self,
-        head: RequestHead,
+        head: Box<RequestHead>,
         stream: &Arc<StreamHandle>,
         signals: &Arc<Signals>,
         record: &mut Record,
@@ -134,8 +134,13 @@ impl Forwarder {
         let is_whole = head.is_whole;
         stream.answer(head).map_err(Failure::There)?;
         if !is_whole {
-            let sent = self.send_body(&mut connection, stream, signals, body, record);
-            sent.await?;
+            let mut answer = AnswerBody::new(&mut connection, stream, body);
+            let carried = poll_fn(|cx| answer.poll_carry(cx)).await;
+            record.downloaded_bytes = answer.carried_bytes;
+            carried.map_err(|end| match end {
+                Cut::Broken => broken_body(signals).into(),
+                Cut::GivenUp(fault) => Failure::There(fault),
+            })?;
         }
         connection.look_behind_the_answer().await;
         self.pool.give_back(connection);
@@ -145,7 +150,7 @@ impl Forwarder {
     /// The upstream's request: path and query only, our own `Host`, and one framing.
     fn request_for(
         &self,
-        head: RequestHead,
+        head: Box<RequestHead>,
         target: Uri,
         mut reader: Option<Reader>,
         stream: &Arc<StreamHandle>,
@@ -200,7 +205,11 @@ impl Forwarder {
         waiting: &mut Waiting<'_>,
     ) -> Result<(Connection, Response<Incoming>), Failure> {
         loop {
-            let mut connection = unless_given_up(waiting.stream, self.pool.connection()).await??;
+            let mut connection = match self.pool.take_idle() {
+                Some(connection) => connection,
+                // In a box: it is seldom needed, and larger than all the rest of an exchange.
+                None => unless_given_up(waiting.stream, Box::pin(self.pool.connect())).await??,
+            };
             let is_reused = connection.is_reused;
             let answer = connection.send(request);
             let mut call = Call { connection, answer };
@@ -216,43 +225,6 @@ impl Forwarder {
                 Err(failure) => return Err(failure),
             }
         }
-    }
-
-    /// Sends the answer's body, each piece as soon as it is there, and its end.
-    async fn send_body(
-        &self,
-        connection: &mut Connection,
-        stream: &StreamHandle,
-        signals: &Signals,
-        mut body: Incoming,
-        record: &mut Record,
-    ) -> Result<(), Failure> {
-        let mut trailers = HeaderMap::new();
-        loop {
-            has_room(connection, stream).await?;
-            let next = |cx: &mut Context<'_>| Pin::new(&mut body).poll_frame(cx);
-            let frame = while_moving(connection, stream, next).await?;
-            let frame: Frame<Bytes> = match frame {
-                None => break,
-                Some(Ok(frame)) => frame,
-                Some(Err(_)) => return Err(broken_body(signals).into()),
-            };
-            match frame.into_data() {
-                Ok(piece) => {
-                    record.downloaded_bytes += piece.len() as u64;
-                    send_piece(connection, stream, piece).await?;
-                    if body.is_end_stream() {
-                        break; // of announced length: its end shares the message with its last piece
-                    }
-                }
-                Err(frame) => {
-                    if let Ok(fields) = frame.into_trailers() {
-                        trailers = headers::trailers(fields);
-                    }
-                }
-            }
-        }
-        stream.send_end(trailers).map_err(Failure::There)
     }
 }
 
@@ -335,49 +307,6 @@ async fn unless_given_up<T>(
     }
 }
 
-/// Waits for `event` while the connection moves, or for the fault with which the stream ended first.
-async fn while_moving<T>(
-    connection: &mut Connection,
-    stream: &StreamHandle,
-    mut event: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Result<T, Failure> {
-    poll_fn(|cx| {
-        if let Poll::Ready(fault) = stream.poll_fault(cx) {
-            return Poll::Ready(Err(Failure::There(fault)));
-        }
-        connection.poll_move(cx);
-        event(cx).map(Ok)
-    })
-    .await
-}
-
-/// Waits until the tunnel takes at least one byte, or for the fault with which the stream ended first. The request body
-/// goes on meanwhile; where there is room at once, nothing is moved for it.
-async fn has_room(connection: &mut Connection, stream: &StreamHandle) -> Result<usize, Failure> {
-    poll_fn(|cx| {
-        let room = stream.poll_capacity(cx);
-        if room.is_pending() {
-            connection.poll_move(cx);
-        }
-        room.map_err(Failure::There)
-    })
-    .await
-}
-
-async fn send_piece(
-    connection: &mut Connection,
-    stream: &StreamHandle,
-    mut piece: Bytes,
-) -> Result<(), Failure> {
-    while !piece.is_empty() {
-        has_room(connection, stream).await?;
-        stream
-            .send_body(&mut piece, now())
-            .map_err(Failure::There)?;
-    }
-    Ok(())
-}
-
 /// The head for the caller, if the answer is one that HTTP knows.
 fn answer_head(answer: Response<Incoming>) -> Result<(ResponseHead, Incoming), Fault> {
     let (head, body) = answer.into_parts();
@@ -391,14 +320,13 @@ fn answer_head(answer: Response<Incoming>) -> Result<(ResponseHead, Incoming), F
             "Ollama answered with a status that HTTP does not know",
         ));
     }
-    let codings = head.headers.get_all(header::TRANSFER_ENCODING);
-    let is_coded = codings.iter().next().is_some();
-    let is_just_chunked = codings
-        .iter()
-        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && codings.iter().count() <= 1;
-    let is_length_said = head.headers.contains_key(header::CONTENT_LENGTH);
-    if !is_just_chunked || is_coded && is_length_said {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_ambiguous = codings.next().is_some_and(|coding| {
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        let is_length_said = head.headers.contains_key(header::CONTENT_LENGTH);
+        !is_chunked || codings.next().is_some() || is_length_said
+    });
+    if is_ambiguous {
         return Err(upstream_failed("Ollama's answer has an ambiguous framing"));
     }
     let head = ResponseHead {
@@ -450,9 +378,9 @@ fn upstream_failed(why: &'static str) -> Fault {
 }
 
 impl Record {
-    fn new(head: &RequestHead) -> Self {
+    fn new(head: &mut RequestHead) -> Self {
         Self {
-            request_id: head.request_id.clone(),
+            request_id: std::mem::take(&mut head.request_id),
             began: Instant::now(),
             method: head.method.clone(),
             route: "none",

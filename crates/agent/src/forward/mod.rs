@@ -3,9 +3,10 @@
 //! Invariant: every request is judged here again, whatever the relay thought of it, and at most so many run at once.
 //! What runs belongs to the [`Forwarder`], which waits for it; sessions come and go above.
 //!
-//! Read next: `exchange`, one request from its head to the end of its answer; `policy`, what may pass at all; `owner`,
+//! Read next: `exchange`, one request from its head to the end of its answer (`answer`, its body); `policy`, what may pass at all; `owner`,
 //! what the owner allows of that.
 
+mod answer;
 mod body;
 mod exchange;
 pub(crate) mod headers;
@@ -14,13 +15,14 @@ mod ollama;
 pub(crate) mod owner;
 mod policy;
 mod pool;
+mod quiet;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use c2l_tunnel::{Fault, Kind, Origin, RequestHead, StreamHandle};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -40,8 +42,8 @@ pub(crate) struct Forwarder {
     pool: Pool,
     owner: Owner,
     load_grace: Duration,
-    /// One for each request at the upstream, also for one that only finishes its load.
-    slots: Arc<Semaphore>,
+    /// Most requests at the upstream, with those that only finish their load.
+    most_requests: usize,
     activity: watch::Sender<Activity>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -50,12 +52,11 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     /// Opens nothing yet.
     pub(crate) fn new(config: &Config, activity: watch::Sender<Activity>) -> Result<Self, Error> {
-        let slots = config.max_concurrent_requests.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             pool: Pool::new(config)?,
             owner: Owner::new(config).map_err(|problems| Error::Config { problems })?,
             load_grace: config.load_grace,
-            slots: Arc::new(Semaphore::new(slots)),
+            most_requests: config.max_concurrent_requests,
             activity,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -63,8 +64,8 @@ impl Forwarder {
     }
 
     /// Begins an exchange. It ends by itself when its stream does; nobody has to wait for it.
-    pub(crate) fn accept(self: &Arc<Self>, head: RequestHead, stream: StreamHandle) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+    pub(crate) fn accept(self: &Arc<Self>, head: Box<RequestHead>, stream: StreamHandle) {
+        let Some(underway) = Underway::new(&self.activity, self.most_requests) else {
             let request_id = head.request_id.as_str();
             warn!(
                 request_id,
@@ -77,16 +78,14 @@ impl Forwarder {
         // Of the level of what is said inside; the one warning there names the request itself.
         let span = debug_span!("exchange", request_id = %head.request_id);
         let forwarder = Arc::clone(self);
-        let stop = self.stop.clone();
-        let underway = Underway::new(&self.activity);
         let exchange = async move {
-            // In a box from the start: what is spawned is moved several times, and would be with all its state.
-            let exchange = Box::pin(forwarder.carry_out(head, stream));
+            let exchange = pin!(forwarder.carry_out(head, stream));
             // Dropped at the stop: the stream is released and the connection to the upstream closed.
-            stop.run_until_cancelled(exchange).await;
-            drop((slot, underway));
+            forwarder.stop.run_until_cancelled(exchange).await;
+            drop(underway);
         };
-        self.tasks.spawn(exchange.instrument(span));
+        // In a box: what is spawned is moved several times, and would be with all its state.
+        self.tasks.spawn(Box::pin(exchange.instrument(span)));
     }
 
     /// Closes connections to the upstream that nobody uses; runs as long as the agent does.

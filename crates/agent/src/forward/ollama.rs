@@ -37,6 +37,8 @@ pub(crate) enum Names {
 pub(crate) struct Endpoint {
     /// The path; a segment that begins with `:` stands for any one segment.
     pub(crate) template: &'static str,
+    /// Whether it has such a segment.
+    is_pattern: bool,
     pub(crate) method: Method,
     pub(crate) class: Class,
     pub(crate) names: Names,
@@ -45,10 +47,22 @@ pub(crate) struct Endpoint {
 const fn endpoint(method: Method, template: &'static str, class: Class) -> Endpoint {
     Endpoint {
         template,
+        is_pattern: is_pattern(template),
         method,
         class,
         names: Names::Nowhere,
     }
+}
+
+const fn is_pattern(template: &str) -> bool {
+    let mut rest = template.as_bytes();
+    while let [first, after @ ..] = rest {
+        if *first == b':' {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 impl Endpoint {
@@ -108,7 +122,7 @@ const MODEL_RECOMMENDATIONS: &str = "/api/experimental/model-recommendations";
 
 impl Endpoint {
     pub(crate) fn matches_path(&self, path: &str) -> bool {
-        if !self.template.contains(':') {
+        if !self.is_pattern {
             return self.template == path;
         }
         let mut segments = path.split('/');

@@ -98,7 +98,8 @@ pub(crate) fn target(asked: &PathAndQuery) -> Result<PathAndQuery, Fault> {
         let why = "the path or query holds something that could be read in two ways";
         return Err(Fault::new(Kind::InvalidRequest, Origin::Caller, why).retry_safe());
     }
-    if path == "/" || !path.contains("//") && !path.ends_with('/') {
+    let has_empty_segment = path.as_bytes().windows(2).any(|pair| pair == b"//");
+    if path == "/" || !has_empty_segment && !path.ends_with('/') {
         return Ok(asked.clone());
     }
     let mut plain = String::with_capacity(asked.as_str().len());
@@ -130,11 +131,12 @@ fn is_visible(text: &str) -> bool {
 /// True for a path in which every octet means the same to every parser: RFC 3986's `pchar` without `;`, no dot
 /// segments, and no escapes that hide a separator or a control character.
 fn is_unambiguous(path: &str) -> bool {
-    path.starts_with('/') && path.split('/').all(is_unambiguous_segment)
+    let mut segments = path.as_bytes().split(|byte| *byte == b'/');
+    path.starts_with('/') && segments.all(is_unambiguous_segment)
 }
 
-fn is_unambiguous_segment(segment: &str) -> bool {
-    let mut bytes = segment.bytes();
+fn is_unambiguous_segment(segment: &[u8]) -> bool {
+    let mut bytes = segment.iter().copied();
     let mut is_dots = !segment.is_empty();
     while let Some(byte) = bytes.next() {
         let meant = match byte {

@@ -85,31 +85,33 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection used last that is still open, or a new one. Dropping the future closes what is half open.
+    /// A connection that is still open: the one used last, or a new one. Dropping the future closes what is half open.
     ///
     /// # Errors
     /// When the upstream cannot be reached.
     pub(super) async fn connection(&self) -> Result<Connection, Fault> {
-        match poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await {
-            Some(connection) => Ok(connection),
-            None => self.connect().await,
-        }
-    }
-
-    /// Last in, first out: what is used least runs into its limit.
-    fn take_idle(&self, cx: &mut Context<'_>) -> Option<Connection> {
-        loop {
-            let mut connection = self.lock().pop()?.connection;
-            // Nobody has looked at it since: has the upstream closed it, or sent something unasked?
-            connection.poll_move(cx);
+        while let Some(mut connection) = self.take_idle() {
+            connection.look_again().await;
             if connection.is_ready() {
-                connection.is_reused = true;
-                return Some(connection);
+                return Ok(connection);
             }
         }
+        self.connect().await
     }
 
-    async fn connect(&self) -> Result<Connection, Fault> {
+    /// The connection used last: what is used least runs into its limit. Nobody has looked at it since. If the upstream
+    /// has closed it, or has said something unasked, a request comes back unsent: HTTP/1 reads before it writes.
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        let mut connection = self.lock().pop()?.connection;
+        connection.is_reused = true;
+        Some(connection)
+    }
+
+    /// A new connection. Dropping the future closes what is half open.
+    ///
+    /// # Errors
+    /// When the upstream cannot be reached.
+    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
         let limit = self.connect_timeout;
         let connecting = TcpStream::connect((self.host.as_str(), self.port));
         let stream = match timeout(limit, connecting).await {
@@ -240,8 +242,15 @@ impl Connection {
         }
     }
 
-    /// Sees the end of the answer, too, and whether anything stands behind it. Does not wait.
+    /// Sees the end of the answer, too, and whether anything stands behind it, where that did not come with its last
+    /// piece. Does not wait.
     pub(super) async fn look_behind_the_answer(&mut self) {
+        if !self.is_ready() {
+            self.look_again().await;
+        }
+    }
+
+    async fn look_again(&mut self) {
         poll_fn(|cx| {
             self.poll_move(cx);
             Poll::Ready(())

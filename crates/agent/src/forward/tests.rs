@@ -115,7 +115,7 @@ impl Tunnel {
             loop {
                 move_batches(&one, &other, cx);
                 match other.poll_accept(cx) {
-                    Poll::Ready(Some((head, stream))) => acceptor.accept(*head, stream),
+                    Poll::Ready(Some((head, stream))) => acceptor.accept(head, stream),
                     Poll::Ready(None) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
                 }

@@ -104,12 +104,18 @@ proptest! {
 
     #[test]
     fn what_is_not_as_we_write_it_is_what_the_generated_types_say(
-        batch in of_agent(),
+        agent in of_agent(),
+        relay in of_relay(),
         blows in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in 1usize..200,
     ) {
-        for side in [Side::Agent, Side::Relay] {
-            let mut message = own(Side::Agent, batch.clone()).split_off(MESSAGE_PREFIX_BYTES);
+        let sides = [Side::Agent, Side::Relay];
+        for (side, writer) in sides.into_iter().flat_map(|side| sides.map(|writer| (side, writer))) {
+            let batch = match writer {
+                Side::Agent => &agent,
+                Side::Relay => &relay,
+            };
+            let mut message = own(writer, batch.clone()).split_off(MESSAGE_PREFIX_BYTES);
             prop_assume!(!message.is_empty());
             for (at, byte) in &blows {
                 *at.get_mut(&mut message) = *byte;

@@ -13,7 +13,7 @@ use super::{
     arrived::{Arrived, Message},
     control::{from_agent_control, from_relay_control},
     frames::{from_request, from_response},
-    stream_id,
+    heads, stream_id,
 };
 use crate::{
     error::ProtocolError,
@@ -242,6 +242,11 @@ fn read_frame(
         && let Some(answer) = answers::read(&frame)
     {
         return Ok(Some(answer));
+    }
+    if side == Side::Relay
+        && let Some((id, head)) = heads::read_request(&frame)
+    {
+        return Ok(Some((stream_id(id)?, Frame::RequestHead(Box::new(head)))));
     }
     Ok(match side {
         Side::Agent => from_response(proto::TunnelResponse::decode(frame)?)?,

@@ -13,6 +13,7 @@ mod control;
 mod decoder;
 mod encoder;
 mod frames;
+mod heads;
 mod piece;
 mod protobuf;
 
@@ -236,7 +237,7 @@ fn text(mut text: String) -> String {
         let end = text.floor_char_boundary(MAX_TEXT_BYTES);
         text.truncate(end);
     }
-    if text.chars().any(char::is_control) {
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         text.retain(|c| !c.is_control());
     }
     text
