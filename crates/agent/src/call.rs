@@ -181,6 +181,8 @@ impl Body for Outbound {
             }
             match this.state {
                 Writer::Taking => {}
+                // HTTP/2 calls as well, when the line takes more: then there is nothing to be taken here.
+                Writer::Parked if this.link.is_silent(cx) => return Poll::Pending,
                 Writer::Parked => {
                     this.state = Writer::Taking;
                     cx.waker().wake_by_ref();

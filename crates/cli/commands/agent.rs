@@ -1,6 +1,6 @@
 //! `c2l agent`: the private side.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, panic::resume_unwind, sync::Arc};
 
 use anyhow::Context as _;
 use c2l_agent::{Agent, Config, Error, Policy, Proxy, Refusal, TokenSource, Transport};
@@ -52,11 +52,12 @@ pub(crate) async fn run(settings: AgentSettings, screen: &Screen) -> anyhow::Res
     };
     let (agent, status) = Agent::new(config)?;
     let face = Face::of(&agent, status, about);
-    // Boxed: the session's state is large, and this future only passes through here.
-    let running = Box::pin(agent.run(shutdown.cancelled_owned()));
+    // A task of its own: the runtime asks the system for news before each look at the future that it was started with, and
+    // messages are not to pay for that. Boxed, since the session's state is large.
+    let running = tokio::spawn(Box::pin(agent.run(shutdown.cancelled_owned())));
     // The face goes when the agent has ended: its futures may be dropped at any point.
     let result = tokio::select! {
-        result = running => result,
+        result = running => result.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
         never = answer(socket, &face) => match never {},
         never = face.clone().draw(screen) => match never {},
     };

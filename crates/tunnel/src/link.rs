@@ -139,6 +139,12 @@ impl Link {
         self.lock().poll_transmit(now, cx)
     }
 
+    /// True while [`Self::poll_transmit`] has nothing to say that it has not said to this task: another wake-up was meant.
+    #[must_use]
+    pub fn is_silent(&self, cx: &Context<'_>) -> bool {
+        self.lock().is_silent(cx)
+    }
+
     /// See [`Session::tick`].
     #[must_use]
     pub fn tick(&self, now: Instant, cx: &Context<'_>) -> Option<Instant> {

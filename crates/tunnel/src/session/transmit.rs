@@ -11,6 +11,8 @@ const MAX_TURN_BODY_BYTES: usize = 64 * 1024;
 /// Most body bytes in one batch: two full turns, so that a token never waits behind more than that. Heads count, too,
 /// which keeps a message far below the smallest limit that a welcome may set on it ([`wire::MIN_MESSAGE_BYTES`]).
 const MAX_BATCH_BODY_BYTES: usize = 2 * MAX_TURN_BODY_BYTES;
+/// What a stream with little to say has at most, mostly: a head, a piece of body, the end.
+const FRAMES_A_TURN: usize = 3;
 const _: () = assert!(MAX_BATCH_BODY_BYTES == pace::MOST_MESSAGE_BYTES);
 
 impl Session {
@@ -29,11 +31,19 @@ impl Session {
         Poll::Ready(Some(batch))
     }
 
+    /// True while the task that waits in [`Self::poll_transmit`] is this one, and was not called since.
+    pub fn is_silent(&self, cx: &Context<'_>) -> bool {
+        let waiting = self.writer.as_ref();
+        waiting.is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
     /// Control frames first, then resets and credit, then streams in turn.
     fn next_batch(&mut self, now: Instant) -> Batch {
         let mut batch = Batch {
             control: std::mem::take(&mut self.control).into(), // with its memory: it is seldom used
-            frames: Vec::new(),
+            frames: Vec::with_capacity(
+                MAX_BATCH_FRAMES.min(FRAMES_A_TURN * self.small_turns.len()),
+            ),
         };
         let room = MAX_BATCH_FRAMES.min(self.resets.len());
         for (id, fault) in self.resets.drain(..room) {
