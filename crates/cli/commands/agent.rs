@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use c2l_agent::{Agent, Config, Error, Policy, Proxy, Refusal, TokenSource, Transport};
 use c2l_auth::DeviceName;
 use http::Uri;
+use tokio::task::JoinError;
 use tracing::info;
 #[cfg(unix)]
 use tracing::warn;
@@ -57,7 +58,11 @@ pub(crate) async fn run(settings: AgentSettings, screen: &Screen) -> anyhow::Res
     let running = tokio::spawn(Box::pin(agent.run(shutdown.cancelled_owned())));
     // The face goes when the agent has ended: its futures may be dropped at any point.
     let result = tokio::select! {
-        result = running => result.unwrap_or_else(|ended| resume_unwind(ended.into_panic())),
+        result = running => match result.map_err(JoinError::try_into_panic) {
+            Ok(result) => result,
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(ended)) => return Err(ended.into()),
+        },
         never = answer(socket, &face) => match never {},
         never = face.clone().draw(screen) => match never {},
     };

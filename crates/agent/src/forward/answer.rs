@@ -20,7 +20,7 @@ use crate::now;
 
 /// Pieces that are ready at once are copied together while they are shorter than this.
 const MERGE_UP_TO_BYTES: usize = 16 * 1024;
-/// The last of them is copied, too, unless it is longer than this.
+/// A piece that is longer than this is not copied, and the last of those that cross together.
 const COPY_UP_TO_BYTES: usize = 4 * 1024;
 
 /// Why a body did not come to its end.
@@ -186,7 +186,9 @@ impl Read {
     /// False when there is enough to send, or nothing can follow.
     fn takes_more(&self, room_bytes: usize) -> bool {
         let enough = room_bytes.min(MERGE_UP_TO_BYTES);
-        matches!(self.end, End::Open) && self.small.len() + self.last.len() < enough
+        matches!(self.end, End::Open)
+            && self.last.len() <= COPY_UP_TO_BYTES
+            && self.small.len() + self.last.len() < enough
     }
 
     fn push(&mut self, piece: Bytes) {
@@ -252,6 +254,8 @@ mod tests {
             many.iter().all(|length| *length < MERGE_UP_TO_BYTES + 100),
             "{many:?}"
         );
+        let long = COPY_UP_TO_BYTES + 1;
+        assert_eq!(lengths(sent(&[1, long, 1], usize::MAX)), [1, long, 1]);
         assert_eq!(
             lengths(sent(&[100; 4], 200)),
             [200, 200],

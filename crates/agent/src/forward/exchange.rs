@@ -207,7 +207,7 @@ impl Forwarder {
         loop {
             let mut connection = match self.pool.take_idle() {
                 Some(connection) => connection,
-                // In a box: it is seldom needed, and larger than all the rest of an exchange.
+                // In a box: it is seldom needed, and each exchange would keep its room.
                 None => unless_given_up(waiting.stream, Box::pin(self.pool.connect())).await??,
             };
             let is_reused = connection.is_reused;

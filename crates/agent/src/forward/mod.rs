@@ -3,8 +3,8 @@
 //! Invariant: every request is judged here again, whatever the relay thought of it, and at most so many run at once.
 //! What runs belongs to the [`Forwarder`], which waits for it; sessions come and go above.
 //!
-//! Read next: `exchange`, one request from its head to the end of its answer (`answer`, its body); `policy`, what may pass at all; `owner`,
-//! what the owner allows of that.
+//! Read next: `exchange`, one request from its head to the end of its answer, and `answer`, the body of that; `policy`,
+//! what may pass at all; `owner`, what the owner allows of that.
 
 mod answer;
 mod body;
