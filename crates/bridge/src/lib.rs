@@ -21,3 +21,6 @@ pub use upgrade::{
 pub const PATH: &str = "/tunnel/v1/websocket";
 /// Most bytes of one message, either way.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// What TLS takes at once, and keeps while the socket is full: a full piece of body, 64 KiB, together with the heads of its
+/// message and frame. With the library's 64 KiB these few bytes too many were a record and a write of their own.
+pub const TLS_BUFFER_BYTES: usize = 68 * 1024;

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use c2l_bridge::{Pulse, Pulsed};
+use c2l_bridge::{Pulse, Pulsed, TLS_BUFFER_BYTES};
 use http::{StatusCode, header};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http2};
@@ -268,7 +268,10 @@ async fn encrypt(
         Way::Grpc => &connectors.http2,
         Way::WebSocket => &connectors.http1,
     };
-    connector.connect(name, plain).await.map_err(DialError::Tls)
+    let connected = connector.connect_with(name, plain, |tls| {
+        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    });
+    connected.await.map_err(DialError::Tls)
 }
 
 /// Whether both ends chose this protocol.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use c2l_bridge::{Pulse, Pulsed};
+use c2l_bridge::{Pulse, Pulsed, TLS_BUFFER_BYTES};
 use http::{Extensions, Request};
 use hyper::{
     body::Incoming,
@@ -241,7 +241,10 @@ async fn serve_tls(
     place: &Place,
 ) {
     let address = peer.address;
-    match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
+    let accepted = tls.accept_with(stream, |tls| {
+        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    });
+    match timeout(relay.config.tls_handshake_timeout, accepted).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             peer.is_certified = shown.is_some_and(|chain| !chain.is_empty());
