@@ -1,13 +1,16 @@
 //! Promise: under TLS nobody is trusted who should not be, and a new certificate needs no restart.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use c2l_agent::{Error, Status, Transport, Way};
 use c2l_testkit::{
-    CapturedLog, PATIENCE, Program, TestAgent, TestRelay, TestUpstream, certificates::Authority,
-    eventually,
+    CapturedLog, PATIENCE, Program, RawConnection, TestAgent, TestRelay, TestUpstream,
+    certificates::Authority, eventually,
 };
+use rustls::{CipherSuite, ClientConnection};
 
+/// Stands for the authority's file, which a relay's folder gets a moment before its relay starts.
+const CA_FILE: &str = "{ca}";
 const BINARY: &str = env!("CARGO_BIN_EXE_c2l");
 
 /// The program as a relay under TLS, and what its agents need.
@@ -16,11 +19,12 @@ struct Place {
     authority: Authority,
     relay: Program,
     url: String,
+    address: SocketAddr,
     token: String,
 }
 
 impl Place {
-    async fn start(names: &[&str], asks_for_certificate: bool) -> Self {
+    async fn start(names: &[&str], further: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new();
         let (certificate, key) = authority.issue(names).write(folder.path(), "relay");
@@ -29,14 +33,17 @@ impl Place {
         let [certificate, key, ca_file] =
             [certificate, key, ca_file].map(|path| path.to_str().expect("plain").to_owned());
         let mut more = vec!["--tls-cert", &certificate, "--tls-key", &key];
-        if asks_for_certificate {
-            more.extend(["--tls-client-ca", &ca_file]);
-        }
+        let further: Vec<_> = further
+            .iter()
+            .map(|it| it.replace(CA_FILE, &ca_file))
+            .collect();
+        more.extend(further.iter().map(String::as_str));
         let (relay, address, _) = Program::relay(BINARY, folder.path(), "127.0.0.1:0", &more).await;
         let kind = ["--kind", "agent"];
         let token = Program::issue_token(BINARY, folder.path(), "ada", &kind).await;
         Self {
             url: format!("https://{address}"),
+            address,
             folder,
             authority,
             relay,
@@ -78,7 +85,7 @@ async fn setback(agent: &TestAgent) -> String {
 
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
-    let mut place = Place::start(&["127.0.0.1"], false).await;
+    let mut place = Place::start(&["127.0.0.1"], &[]).await;
     let upstream = TestUpstream::start().await;
     let mut old = place.agent(&place.authority, &upstream, |_| {});
     old.connected().await;
@@ -101,7 +108,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
 
 #[tokio::test]
 async fn a_relay_that_asks_agents_for_a_certificate_takes_no_agent_without() {
-    let place = Place::start(&["127.0.0.1"], true).await;
+    let place = Place::start(&["127.0.0.1"], &["--tls-client-ca", CA_FILE]).await;
     let upstream = TestUpstream::start().await;
     for transport in [Transport::Grpc, Transport::WebSocket] {
         let mut bare = place.agent(&place.authority, &upstream, |config| {
@@ -124,14 +131,63 @@ async fn a_relay_that_asks_agents_for_a_certificate_takes_no_agent_without() {
 }
 
 #[tokio::test]
+async fn a_caller_gets_the_cheaper_cipher_unless_it_has_no_aes() {
+    use CipherSuite::{
+        TLS13_AES_128_GCM_SHA256 as AES_128, TLS13_AES_256_GCM_SHA384 as AES_256,
+        TLS13_CHACHA20_POLY1305_SHA256 as CHACHA20,
+    };
+    let place = Place::start(&["127.0.0.1"], &[]).await;
+    for (offered, agreed) in [
+        (&[AES_256, CHACHA20, AES_128][..], AES_128),
+        (&[AES_256, CHACHA20], AES_256),
+        (&[CHACHA20, AES_128, AES_256], CHACHA20),
+    ] {
+        let client = place.authority.client_with(offered);
+        let tcp = std::net::TcpStream::connect(place.address).expect("a connection");
+        let handshake = move || {
+            let name = "127.0.0.1".try_into().expect("a name");
+            let mut tls = ClientConnection::new(client, name).expect("a client");
+            let mut tcp = tcp;
+            tls.complete_io(&mut tcp).expect("a handshake");
+            tls.negotiated_cipher_suite().map(|suite| suite.suite())
+        };
+        let found = tokio::task::spawn_blocking(handshake).await.expect("done");
+        assert_eq!(found, Some(agreed), "{offered:?}");
+    }
+}
+
+#[tokio::test]
+async fn clear_text_is_taken_beside_tls_only_from_where_it_may_come() {
+    const REQUEST: &str = "GET /relay/v1/version HTTP/1.1\r\nhost: relay\r\n\r\n";
+    let upstream = TestUpstream::start().await;
+    for (from, status) in [("127.0.0.0/8", 200), ("192.0.2.0/24", 0)] {
+        let place = Place::start(&["127.0.0.1"], &["--clear-from", from]).await;
+        let mut agent = place.agent(&place.authority, &upstream, |_| {});
+        agent.connected().await;
+        let mut caller = RawConnection::open(place.address).await;
+        caller.send(REQUEST).await;
+        assert_eq!(caller.head(true).await.status, status, "{from}");
+        agent.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_may_be_clear_and_says_nothing_is_closed() {
+    let more = ["--clear-from", "127.0.0.1", "--head-timeout", "100ms"];
+    let place = Place::start(&["127.0.0.1"], &more).await;
+    let mut caller = RawConnection::open(place.address).await;
+    assert_eq!(caller.read_until(b"\r\n").await, None);
+}
+
+#[tokio::test]
 async fn a_relay_with_a_strange_certificate_or_another_name_is_not_trusted() {
     let upstream = TestUpstream::start().await;
-    let place = Place::start(&["127.0.0.1"], false).await;
+    let place = Place::start(&["127.0.0.1"], &[]).await;
     let agent = place.agent(&Authority::new(), &upstream, |_| {});
     let said = setback(&agent).await;
     assert!(said.contains("cannot trust the relay"), "{said}");
 
-    let elsewhere = Place::start(&["relay.example"], false).await;
+    let elsewhere = Place::start(&["relay.example"], &[]).await;
     let agent = elsewhere.agent(&elsewhere.authority, &upstream, |_| {});
     let said = setback(&agent).await;
     assert!(said.contains("cannot trust the relay"), "{said}");
@@ -140,7 +196,7 @@ async fn a_relay_with_a_strange_certificate_or_another_name_is_not_trusted() {
 #[tokio::test]
 async fn skipping_verification_connects_and_warns_each_time() {
     let log = CapturedLog::start();
-    let place = Place::start(&["relay.example"], false).await;
+    let place = Place::start(&["relay.example"], &[]).await;
     let upstream = TestUpstream::start().await;
     for times in 1..=2 {
         let mut agent = place.agent(&Authority::new(), &upstream, |config| {

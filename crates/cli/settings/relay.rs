@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use c2l_auth::{MAX_LIFETIME, SigningKey, Verifier};
-use c2l_relay::{LoginConfig, PublicUrl, RateLimits, WebConfig};
+use c2l_relay::{LoginConfig, Network, PublicUrl, RateLimits, WebConfig};
 use c2l_tunnel::{Limits, wire::check_limits};
 use http::HeaderValue;
 use rustls::ServerConfig;
@@ -66,6 +66,12 @@ pub(crate) static TABLE: Table = Table {
             "tls-client-ca",
             "FILE",
             "Ask agents for a certificate that one of these signed, PEM, beside their token",
+        )
+        .rare(),
+        Setting::many(
+            "clear-from",
+            "CIDR",
+            "Take clear text beside TLS from here, where a proxy ends TLS for its callers; may be repeated",
         )
         .rare(),
         Setting::one(
@@ -294,6 +300,7 @@ pub(crate) struct RelaySettings {
     login_idle: Duration,
     login_interval: Duration,
     tls: Option<Arc<ServerConfig>>,
+    clear_from: Vec<Network>,
     asks_agents_for_certificate: bool,
     /// How many threads serve.
     pub(crate) worker_threads: usize,
@@ -336,6 +343,7 @@ impl RelaySettings {
         c2l_relay::Config {
             providers: self.trusted.providers.clone(),
             tls: self.tls.clone(),
+            clear_from: self.clear_from.clone(),
             asks_agents_for_certificate: self.asks_agents_for_certificate,
             build: build_info::build(),
             tunnel: tuning.tunnel,
@@ -399,6 +407,7 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         login_token_life: values.get("login-token-ttl", |text| at_most(text, 24 * HOUR)),
         login_idle: values.get("login-idle", |text| at_most(text, MAX_LIFETIME)),
         login_interval: values.get("login-interval", |text| at_most(text, HOUR / 60)),
+        clear_from: clear_from(values),
         tls: tls::read(values),
         asks_agents_for_certificate: values.path("tls-client-ca").is_some(),
         worker_threads: values
@@ -407,6 +416,16 @@ pub(crate) fn read(values: &mut Values) -> Option<RelaySettings> {
         tuning: tuning(values),
         data_dir: data_dir?, // last, so that everything above has been read
     })
+}
+
+fn clear_from(values: &mut Values) -> Vec<Network> {
+    let networks = values.many("clear-from", parse::network);
+    if !networks.is_empty() && values.path("tls-cert").is_none() {
+        values.mistake(
+            "--clear-from without --tls-cert and --tls-key: without TLS everything is clear text",
+        );
+    }
+    networks
 }
 
 /// On two cores, which it shares with the system's own work, a relay of one thread serves more requests than one whose threads

@@ -11,7 +11,8 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 
 use crate::{
-    Accounts, Handover, LoginConfig, Provider, PublicPort, RateLimits, WebConfig, control::Opening,
+    Accounts, Handover, LoginConfig, Network, Provider, PublicPort, RateLimits, WebConfig,
+    control::Opening,
 };
 
 /// The sockets that a relay serves, bound by whoever starts it.
@@ -40,6 +41,9 @@ pub struct Config {
     pub web: Option<WebConfig>,
     /// TLS of the public port; `None` serves clear text.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// From where connections to a port with TLS may be in clear as well: a proxy's, that ends TLS for its callers while agents
+    /// come straight to the port. Default none.
+    pub clear_from: Vec<Network>,
     /// Whether an agent must show a certificate that the TLS settings accept, beside its token. Default false.
     pub asks_agents_for_certificate: bool,
     /// Build identity, told to agents and on `/relay/v1/version`.
@@ -98,6 +102,7 @@ impl Config {
             login: None,
             web: None,
             tls: None,
+            clear_from: Vec::new(),
             asks_agents_for_certificate: false,
             build: env!("CARGO_PKG_VERSION").to_owned(),
             tunnel: Limits::default(),

@@ -12,7 +12,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    CipherSuite, ClientConfig, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tempfile::NamedTempFile;
@@ -110,8 +111,28 @@ impl Authority {
     /// Never: the versions are the defaults.
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        self.client_of(aws_lc_rs::default_provider())
+    }
+
+    /// The same, offering these ciphers in this order.
+    ///
+    /// # Panics
+    /// When there is none of TLS 1.3 among them that we know.
+    #[must_use]
+    pub fn client_with(&self, ciphers: &[CipherSuite]) -> Arc<ClientConfig> {
+        let mut provider = aws_lc_rs::default_provider();
+        let rank = |cipher| ciphers.iter().position(|wanted| *wanted == cipher);
+        provider
+            .cipher_suites
+            .retain(|cipher| rank(cipher.suite()).is_some());
+        provider
+            .cipher_suites
+            .sort_by_key(|cipher| rank(cipher.suite()));
+        self.client_of(provider)
+    }
+
+    fn client_of(&self, provider: CryptoProvider) -> Arc<ClientConfig> {
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(self.roots())

@@ -1,6 +1,6 @@
 //! The public port: an accept loop of our own, so that every wait of a stranger has a limit.
 //!
-//! Life of a connection: accept → TLS handshake, if configured → first bytes tell HTTP/2 from HTTP/1.1 → requests →
+//! Life of a connection: accept → TLS handshake, if configured and not from where clear text may come → first bytes tell HTTP/2 from HTTP/1.1 → requests →
 //! idle limit or shutdown. Invariant: silence at any of these costs a bounded time, connections are counted, and
 //! running out of descriptors stops the loop for a moment, never for good.
 
@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use c2l_bridge::{Pulse, Pulsed, TLS_BUFFER_BYTES};
+use c2l_bridge::{Pulse, Pulsed};
 use http::{Extensions, Request};
 use hyper::{
     body::Incoming,
@@ -30,7 +30,6 @@ use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,6 +38,7 @@ use crate::{
         idleness::{Requests, will_wake},
         stall,
         timed_io::TimedIo,
+        tls::Tls,
     },
     identity::Shown,
     leaving::Parting,
@@ -51,6 +51,8 @@ use crate::{
 const LAST_PLACES: Duration = Duration::from_millis(200);
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a connection in TLS begins with: the type of a record of its handshake (RFC 8446 §5.1), and no method of HTTP.
+const TLS_HANDSHAKE: u8 = 22;
 /// How long the loop rests when the system has no descriptor left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 /// How long a connection over its address's limit may stay once it was told so.
@@ -110,7 +112,7 @@ pub(crate) async fn accept(
     let closing = relay.life.closing.clone();
     let entrance = Entrance {
         places: Arc::new(Semaphore::new(relay.config.max_connections)),
-        tls: relay.config.tls.clone().map(TlsAcceptor::from),
+        tls: relay.config.tls.as_ref().map(Tls::new),
         relay,
     };
     loop {
@@ -141,7 +143,7 @@ pub(crate) async fn accept(
 struct Entrance {
     relay: Arc<Relay>,
     places: Arc<Semaphore>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
 }
 
 impl Entrance {
@@ -212,18 +214,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve(
-    relay: &Arc<Relay>,
-    stream: TcpStream,
-    peer: Peer,
-    tls: Option<TlsAcceptor>,
-    place: &Place,
-) {
+async fn serve(relay: &Arc<Relay>, stream: TcpStream, peer: Peer, tls: Option<Tls>, place: &Place) {
     let address = peer.address;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(peer = %address, %error, "no delay cannot be switched off");
     }
     give_up_unacknowledged(&stream, relay.config.gap_timeout);
+    let tls = match tls {
+        Some(tls) if may_be_clear(relay, address.ip()) => {
+            match Box::pin(begins_with_tls(relay, &stream)).await {
+                Some(is_tls) => is_tls.then_some(tls),
+                None => return, // nothing was said: nothing to answer
+            }
+        }
+        tls => tls,
+    };
     let stream = Pulsed::new(stream, peer.pulse.clone());
     match tls {
         // In a box, as each protocol below: a task is made before it is known what it will do, and without that would have
@@ -233,18 +238,30 @@ async fn serve(
     }
 }
 
+fn may_be_clear(relay: &Relay, address: IpAddr) -> bool {
+    let networks = &relay.config.clear_from;
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// Looks at the first byte, which stays where it is; `None` when none comes in time.
+async fn begins_with_tls(relay: &Relay, stream: &TcpStream) -> Option<bool> {
+    let mut first = [0];
+    let peeked = tokio::select! {
+        () = relay.life.closing.cancelled() => return None,
+        peeked = timeout(relay.config.head_timeout, stream.peek(&mut first)) => peeked.ok()?,
+    };
+    (peeked.ok()? == 1).then_some(first[0] == TLS_HANDSHAKE)
+}
+
 async fn serve_tls(
     relay: &Arc<Relay>,
     stream: Pulsed<TcpStream>,
     mut peer: Peer,
-    tls: TlsAcceptor,
+    tls: Tls,
     place: &Place,
 ) {
     let address = peer.address;
-    let accepted = tls.accept_with(stream, |tls| {
-        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-    });
-    match timeout(relay.config.tls_handshake_timeout, accepted).await {
+    match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             peer.is_certified = shown.is_some_and(|chain| !chain.is_empty());

@@ -20,6 +20,7 @@ pub(crate) mod route;
 mod stall;
 mod tear;
 mod timed_io;
+mod tls;
 
 use std::{
     future::{Future, poll_fn},
