@@ -19,7 +19,7 @@ from scenarios import scenarios
 from stage import Stage, which
 
 HERE = pathlib.Path(__file__).parent
-SMOKED = ["direct", "c2l", "c2l_websocket", "c2l_tls"]
+SMOKED = ["direct", "c2l", "c2l_websocket", "c2l_tls", "c2l_tls_link"]
 
 
 def main():

@@ -146,6 +146,7 @@ class System:
 
     def __init__(self, name, port, processes=(), fields=(), ca=None):
         self.name = name
+        self.port = port
         self.target = {"address": f"127.0.0.1:{port}", "fields": list(fields), "ca_file": ca}
         self.processes = list(processes)
 

@@ -137,7 +137,17 @@ def share(part, figure):
 WEBSOCKET = [Target("the same over the WebSocket", scenario, figure, share(0.85, figure), share(0.95, figure), "c2l_websocket")
              for scenario, figure in SAME]
 TLS = [Target("the same under TLS", f"tls-{scenario}", figure, of(BEST, 1.0), system="c2l_tls") for scenario, figure in SAME if scenario in ENCRYPTED]
-TARGETS = [*REQUESTS, *STREAMS, *BESIDE, *SLOW_LINK, *ENDINGS, *CROWDS, *FAR, *WEBSOCKET, *TLS]
+# Beside the requirement, alike with alike: one way encrypted, as the tunnels have it, and both, as c2l has it.
+ALIKE = [
+    target
+    for scenario, figure in SAME
+    if scenario in ENCRYPTED
+    for target in (
+        Target("TLS toward the agent alone, as a tunnel has it", f"tls-{scenario}", figure, None, of(BEST, 1.0), "c2l_tls_link"),
+        Target("TLS toward both, beside nginx in front of rathole", f"tls-{scenario}", figure, None, of("nginx_rathole_tls", 1.0), "c2l_tls"),
+    )
+]
+TARGETS = [*REQUESTS, *STREAMS, *BESIDE, *SLOW_LINK, *ENDINGS, *CROWDS, *FAR, *WEBSOCKET, *TLS, *ALIKE]
 
 
 @dataclasses.dataclass(frozen=True)

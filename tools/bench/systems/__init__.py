@@ -10,7 +10,7 @@ import importlib
 # In the order of the table. A name with a suffix is the same system with its encryption on.
 NAMES = ["direct", "nginx", "haproxy", "rathole", "bore", "wstunnel", "ssh", "frp", "chisel", "c2l", "c2l_websocket"]
 # ssh, frp and chisel have no other form.
-ENCRYPTED = ["direct", "nginx_tls", "rathole_tls", "wstunnel_tls", "ssh", "frp", "chisel", "c2l_tls", "c2l_websocket_tls"]
+ENCRYPTED = ["direct", "nginx_tls", "rathole_tls", "wstunnel_tls", "ssh", "frp", "chisel", "nginx_rathole_tls", "c2l_tls", "c2l_tls_link", "c2l_websocket_tls"]
 LEFT_OUT_OF_QUICK = ["haproxy"]  # nothing is compared with it
 TUNNELS = {"rathole", "bore", "wstunnel", "ssh", "frp", "chisel", "rathole_tls", "wstunnel_tls"}
 

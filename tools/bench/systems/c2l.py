@@ -13,11 +13,12 @@ RELAY = ["--max-requests-per-user", "8192", "--limit-user-requests", "none", "--
 AGENT = ["--allow-manage", "--max-concurrent-requests", "8192", "--log-level", "warn"]
 
 
-def start(stage, path, name="c2l", transport="grpc", is_tls=False):
+def start(stage, path, name="c2l", transport="grpc", is_tls=False, are_callers_clear=False):
     port = free_port()
     data = stage.folder / name
     data.mkdir(mode=0o700)
     tls = ["--tls-cert", stage.certificate, "--tls-key", stage.key] if is_tls else []
+    tls += ["--clear-from", "127.0.0.1"] if are_callers_clear else []
     relay = [stage.c2l, "relay", "--listen", f"127.0.0.1:{port}", "--ops-listen", "off", "--data-dir", str(data), *RELAY, *tls, *stage.relay_options]
     relay = stage.spawn(*relay, env=environment(stage))
     token = token_file(stage, data, "agent", [])
@@ -27,7 +28,7 @@ def start(stage, path, name="c2l", transport="grpc", is_tls=False):
     agent = stage.spawn(*agent, env=environment(stage))
     caller = open(token_file(stage, data, "api", ["--scope", "infer,manage"])).read().strip()
     fields = [f"authorization: Bearer {caller}"]
-    return System(name, port, [relay, agent], fields, stage.ca if is_tls else None)
+    return System(name, port, [relay, agent], fields, stage.ca if is_tls and not are_callers_clear else None)
 
 
 def environment(stage):

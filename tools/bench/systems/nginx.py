@@ -24,7 +24,7 @@ http {{
 """
 
 
-def start(stage, path, name="nginx", tls="", ca=None):
-    port = free_port()
-    text = CONFIGURATION.format(folder=stage.folder, name=name, upstream=path(stage.upstream, is_upstream=True), port=port, tls=tls)
+def start(stage, path, name="nginx", tls="", ca=None, upstream=None):
+    port, upstream = free_port(), upstream or path(stage.upstream, is_upstream=True)
+    text = CONFIGURATION.format(folder=stage.folder, name=name, upstream=upstream, port=port, tls=tls)
     return System(name, port, [stage.spawn("nginx", "-c", stage.write(f"{name}.conf", text))], ca=ca)
