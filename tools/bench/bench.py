@@ -167,7 +167,7 @@ def way(stage, link):
 
 def run_one(stage, scenario, system):
     job = scenario.job | {"target": system.target}
-    if job["scenario"] == "cancel":
+    if job["scenario"] in ("cancel", "mixed"):
         job["upstream"] = f"127.0.0.1:{stage.upstream}"
     before = system.cpu_seconds()
     result = stage.load(job)

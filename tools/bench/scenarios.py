@@ -42,7 +42,7 @@ ROUND_TRIP_MS = 23
 HEARTBEAT_SECONDS = 10  # the relay's default
 OURS = ("c2l", "c2l_websocket")
 # What is measured in the encrypted forms as well.
-ENCRYPTED = ("small-1", "small-64", "newconn", "stream-100", "firehose", "bulk-down", "bulk-up", "mixed-downloads")
+ENCRYPTED = ("small-1", "small-64", "newconn", "stream-100", "firehose", "bulk-down", "bulk-up", "mixed-downloads", "mixed-uploads")
 
 
 def quantiles(name, path, names=("p50", "p99")):
@@ -94,10 +94,9 @@ def chats(options):
     for count in (1, 20, 100, 1000):
         job = {"scenario": "stream", **chatting(options, amount(options, count))}
         yield Scenario(f"stream-{count}", job, [*DELAY, *FIRST, *cpu("token")])
-    job = {"scenario": "mixed", "beside": "downloads", "others": 2, "chats": chatting(options, 20)}
-    yield Scenario("mixed-downloads", job, [*DELAY, *BESIDE])
-    job = {"scenario": "mixed", "beside": "stopped", "others": 4, "chats": chatting(options, 20)}
-    yield Scenario("mixed-stopped", job, DELAY)
+    for beside, others, figures in (("downloads", 2, [*DELAY, *BESIDE]), ("uploads", 2, [*DELAY, *BESIDE]), ("stopping", 4, DELAY), ("stopped", 4, DELAY)):
+        job = {"scenario": "mixed", "beside": beside, "others": others, "chats": chatting(options, 20)}
+        yield Scenario(f"mixed-{beside}", job, figures)
 
 
 def transfers(options):
@@ -119,8 +118,8 @@ def behind_links(options):
     home = Scenario("home-slow-link", job, [*DELAY, *BESIDE], link=HOME)
     yield home
     yield dataclasses.replace(home, name="tls-home-slow-link", is_encrypted=True)
-    # 256 at once, so that a delay alone does not bound the rate.
-    newconn = {"scenario": "newconn", "at_once": 256, "seconds": options.seconds}
+    # So many that the delay alone does not bound the rate: 1,024 of them, each with 23 ms of it, could be 44,000 a second.
+    newconn = {"scenario": "newconn", "at_once": amount(options, 1024), "seconds": options.seconds}
     first = {"scenario": "stream", **chatting(options, 20), "tokens": 10}
     yield Scenario("far-first-token", first, FIRST, link=FAR)
     yield Scenario("far-newconn", newconn, [rate("conn/s")], link=FAR)

@@ -129,6 +129,30 @@ fn a_reader_that_stops_holds_back_its_own_stream_alone() {
 }
 
 #[test]
+fn a_reader_that_stopped_makes_no_work() {
+    let mut peer = Peer::of_agent(small_limits());
+    let requests = vec![(1, request_frame(true)), (2, request_frame(true))];
+    peer.say(requests).expect("fine");
+    let (stopped, other) = (peer.accept(), peer.accept());
+    for handle in [&stopped, &other] {
+        handle.answer(answer(false)).expect("fine");
+    }
+    assert_eq!(peer.send(&stopped, 10_000), Ok(4096));
+    assert_eq!(peer.frames().len(), 2 + 4);
+    let upstream = Task::default();
+    assert!(upstream.poll(|cx| stopped.poll_capacity(cx)).is_pending());
+    let wakes = || [&upstream, &peer.writer, &peer.driver].map(Task::wakes);
+    wakes();
+    assert!(peer.sent().is_none());
+    assert_eq!(wakes(), [0; 3], "there is nothing to do");
+    for _ in 0..1000 {
+        assert_eq!(peer.send(&other, 1), Ok(1));
+        assert_eq!(wakes(), [0, 1, 0], "one message is to be written");
+        assert_eq!(short(&peer.frames()), ["2:body 1"]);
+    }
+}
+
+#[test]
 fn the_smallest_window_does_not_come_to_a_halt() {
     let limits = Limits {
         max_body_frame_bytes: 1,

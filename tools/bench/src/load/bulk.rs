@@ -8,7 +8,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::http1::{Connection, Target};
 
 /// Bytes of one write of an upload.
-const PIECE: &[u8] = &[b'x'; 64 * 1024];
+pub(super) const PIECE: &[u8] = &[b'x'; 64 * 1024];
 /// A digest of the right shape; the benchmark's upstream keeps nothing.
 pub(super) const BLOB: &str =
     "/api/blobs/sha256:29fdb92e57cf0827ded04ae6461b5931d01fa595843f55d36f5b275a52087dd2";

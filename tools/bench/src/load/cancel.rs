@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::bulk::BLOB;
+use super::{bulk::BLOB, witness::Witness};
 use crate::{
     http1::{Connection, Target},
     report::Samples,
@@ -32,14 +32,14 @@ pub(super) enum Phase {
 }
 
 pub(super) async fn run(target: &Target, load: &Load) -> anyhow::Result<Value> {
-    let witness: Target = serde_json::from_value(json!({"address": load.upstream}))?;
+    let witness = Witness::at(&load.upstream)?;
     let mut samples = Samples::default();
     for time in 0..load.times {
         let id = format!("{}-{time}", wall_nanos());
         let connection = reach(target, load.phase, &id, &witness).await?;
         let left = wall_nanos();
         drop(connection);
-        let seen = when(&witness, "left", &id).await?;
+        let seen = witness.when("left", &id).await?;
         ensure!(seen > 0, "the upstream never saw its caller leave");
         samples.push(seen.saturating_sub(left));
     }
@@ -51,7 +51,7 @@ pub(super) async fn reach(
     target: &Target,
     phase: Phase,
     id: &str,
-    witness: &Target,
+    witness: &Witness,
 ) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(target).await?;
     match phase {
@@ -61,7 +61,7 @@ pub(super) async fn reach(
                 .send(&target.post(&path, &json!({"model": "bench", "input": "x"})))
                 .await?;
             ensure!(
-                when(witness, "seen", id).await? > 0,
+                witness.when("seen", id).await? > 0,
                 "never reached the upstream"
             );
         }
@@ -79,22 +79,10 @@ pub(super) async fn reach(
                 .await?;
             connection.send(&[b'x'; 64 * 1024]).await?;
             ensure!(
-                when(witness, "seen", id).await? > 0,
+                witness.when("seen", id).await? > 0,
                 "never reached the upstream"
             );
         }
     }
     Ok(connection)
-}
-
-async fn when(witness: &Target, what: &str, id: &str) -> anyhow::Result<u64> {
-    let mut connection = Connection::open(witness).await?;
-    let path = format!("/bench/{what}?id={id}");
-    connection.send(&witness.head("GET", &path, None)).await?;
-    ensure!(connection.head().await? == 200);
-    let mut text = Vec::new();
-    while let Some(piece) = connection.piece().await? {
-        text.extend_from_slice(&piece);
-    }
-    Ok(std::str::from_utf8(&text)?.parse()?)
 }

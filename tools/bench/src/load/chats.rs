@@ -1,15 +1,14 @@
-//! Chats: tokens at their pace, each with the moment it was made; alone, or beside something that fills the line.
+//! Chats: tokens at their pace, each with the moment it was made.
 //!
 //! Invariant: tokens come in order and all of them, or the job fails.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::{Buf as _, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -31,31 +30,9 @@ pub(crate) struct Load {
     ramp_us: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct Mixed {
-    beside: Beside,
-    /// How many of those.
-    others: u32,
-    chats: Load,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Beside {
-    /// Downloads at full speed.
-    Downloads,
-    /// Answers whose readers take nothing after the first piece.
-    Stopped,
-}
-
-/// Bytes that a download must have moved before the line counts as full.
-const UNDER_WAY_BYTES: u64 = 256 * 1024;
-/// Longer than any run takes.
-const ENDLESS_BYTES: u64 = 1 << 40;
-
 /// What the chats of a run saw.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     delay: Samples,
     first: Samples,
     tokens: u64,
@@ -67,72 +44,7 @@ pub(super) async fn stream(target: &Target, load: &Load) -> anyhow::Result<Value
     Ok(summary(seen, began.elapsed().as_secs_f64()))
 }
 
-/// Chats beside others that are under way before the first chat begins and until the last has ended.
-pub(super) async fn mixed(target: &Target, load: &Mixed) -> anyhow::Result<Value> {
-    let moved = Rc::new(Cell::new(0));
-    let under_way = Rc::new(Semaphore::new(0));
-    let (over, is_over) = watch::channel(false);
-    let mut others = JoinSet::new();
-    for _ in 0..load.others {
-        let (target, beside) = (target.clone(), load.beside);
-        let (moved, under_way) = (Rc::clone(&moved), Rc::clone(&under_way));
-        let mut is_over = is_over.clone();
-        others.spawn_local(async move {
-            let transfer = other(&target, beside, &moved, &under_way);
-            tokio::select! {
-                result = transfer => result,
-                _ = is_over.changed() => Ok(()),
-            }
-        });
-    }
-    drop(is_over);
-    let all_under_way = under_way.acquire_many(load.others);
-    tokio::select! {
-        permits = all_under_way => permits?.forget(),
-        Some(ended) = others.join_next() => ended?.context("ended before it began")?,
-    }
-    let began = Instant::now();
-    moved.set(0);
-    let seen = chat_all(target, &load.chats).await?;
-    let seconds = began.elapsed().as_secs_f64();
-    let beside = super::per_second(moved.get(), seconds);
-    over.send_replace(true);
-    while let Some(ended) = others.join_next().await {
-        ended??;
-    }
-    let mut result = summary(seen, seconds);
-    result["beside_per_second"] = json!(beside);
-    Ok(result)
-}
-
-async fn other(
-    target: &Target,
-    beside: Beside,
-    moved: &Cell<u64>,
-    under_way: &Semaphore,
-) -> anyhow::Result<()> {
-    let mut connection = Connection::open(target).await?;
-    let asked = json!({"model": "bench", "bytes": ENDLESS_BYTES});
-    connection
-        .send(&target.post("/api/generate", &asked))
-        .await?;
-    ensure!(connection.head().await? == 200);
-    let (mut own, mut is_counted) = (0, false);
-    while let Some(piece) = connection.piece().await? {
-        own += piece.len() as u64;
-        moved.set(moved.get() + piece.len() as u64);
-        if !is_counted && (own >= UNDER_WAY_BYTES || beside == Beside::Stopped) {
-            is_counted = true;
-            under_way.add_permits(1);
-        }
-        if beside == Beside::Stopped {
-            std::future::pending::<()>().await;
-        }
-    }
-    anyhow::bail!("an endless answer ended")
-}
-
-async fn chat_all(target: &Target, load: &Load) -> anyhow::Result<Seen> {
+pub(super) async fn chat_all(target: &Target, load: &Load) -> anyhow::Result<Seen> {
     let request = target.post(
         "/api/chat",
         &json!({"model": "bench", "tokens": load.tokens, "gap_us": load.gap_us}),
@@ -209,7 +121,7 @@ fn token(line: &[u8]) -> Option<(u64, u64)> {
     Some((number("\"n\":")?, number("\"at\":")?))
 }
 
-fn summary(seen: Seen, seconds: f64) -> Value {
+pub(super) fn summary(seen: Seen, seconds: f64) -> Value {
     json!({
         "count": seen.tokens,
         "seconds": seconds,

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::cancel::{Phase, reach};
+use super::{
+    cancel::{Phase, reach},
+    witness::Witness,
+};
 use crate::{
     answer,
     http1::{Connection, Target},
@@ -31,7 +34,7 @@ pub(crate) struct Load {
 }
 
 pub(super) async fn run(target: &Target, load: &Load) -> anyhow::Result<Value> {
-    let witness: Target = serde_json::from_value(json!({"address": load.upstream}))?;
+    let witness = Witness::at(&load.upstream)?;
     let patience = Duration::from_secs_f64(load.seconds);
     let mut callers = JoinSet::new();
     for phase in [Phase::BeforeHead, Phase::InAnswer] {

@@ -6,8 +6,10 @@ mod bulk;
 mod cancel;
 mod chats;
 mod lost;
+mod mixed;
 mod requests;
 mod users;
+mod witness;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -36,7 +38,7 @@ enum Scenario {
     /// Uploads of known length.
     BulkUp(bulk::Load),
     /// Chats beside something else that moves, or that stopped.
-    Mixed(chats::Mixed),
+    Mixed(mixed::Load),
     /// How soon the upstream sees that its caller left.
     Cancel(cancel::Load),
     /// When callers hear that the agent is gone.
@@ -60,7 +62,7 @@ pub(crate) async fn run(mut job: Job) -> anyhow::Result<Value> {
         Scenario::Stream(load) => chats::stream(target, &load).await.context("stream"),
         Scenario::BulkDown(load) => bulk::down(target, &load).await.context("bulk-down"),
         Scenario::BulkUp(load) => bulk::up(target, &load).await.context("bulk-up"),
-        Scenario::Mixed(load) => chats::mixed(target, &load).await.context("mixed"),
+        Scenario::Mixed(load) => mixed::run(target, &load).await.context("mixed"),
         Scenario::Cancel(load) => cancel::run(target, &load).await.context("cancel"),
         Scenario::Lost(load) => lost::run(target, &load).await.context("lost"),
         Scenario::Sweep(load) => users::sweep(target, &load).await.context("sweep"),
