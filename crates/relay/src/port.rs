@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Relay, gateway::listener, handover::Handover};
 
-/// Connections that the kernel keeps until they are taken in.
-const BACKLOG: u32 = 1024;
+/// Connections that the kernel keeps until they are taken in, where its own bound (`net.core.somaxconn`) is not lower. In the
+/// second after a crash thousands of agents are back: one that finds no room here, or a caller, tries again only a second
+/// later, then after two more.
+const BACKLOG: u32 = 4096;
 
 /// The public port, as whoever starts the relay has prepared it.
 #[derive(Debug)]
@@ -47,12 +49,21 @@ impl PublicPort {
         matches!(self, Self::Listening(_))
     }
 
-    pub(crate) fn listen(self) -> io::Result<TcpListener> {
+    /// Whoever passed a socket has said how long its queue is; any other is as long as `BACKLOG`.
+    pub(crate) fn listen(self, is_passed: bool) -> io::Result<TcpListener> {
         match self {
-            Self::Listening(listener) => Ok(listener),
+            Self::Listening(listener) if is_passed => Ok(listener),
+            Self::Listening(listener) => lengthen(listener),
             Self::Bound(socket) => socket.listen(BACKLOG),
         }
     }
+}
+
+/// A socket that listens may be told so again, with another length.
+fn lengthen(listener: TcpListener) -> io::Result<TcpListener> {
+    let length = i32::try_from(BACKLOG).unwrap_or(i32::MAX);
+    socket2::SockRef::from(&listener).listen(length)?;
+    Ok(listener)
 }
 
 /// The public port while this relay takes connections in.
@@ -82,7 +93,9 @@ impl OpenPort {
                 relay.expect_agents(handover.startup_grace);
             }
         }
-        let listener = public.listen().map_err(Error::Handover)?;
+        let listener = public
+            .listen(relay.config.handover.is_some())
+            .map_err(Error::Handover)?;
         let left = CancellationToken::new();
         let accepting =
             listener::accept(Arc::clone(relay), listener, left.clone(), is_queue_shared);
@@ -123,5 +136,31 @@ impl OpenPort {
             tracing::error!("the accept loop panicked");
         }
         tracing::info!("no more connections: the port is left to the next relay");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{net::TcpStream, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_wait_for_a_relay_that_takes_nobody_in() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("a port");
+        let short = socket.listen(1).expect("it listens");
+        let listener = lengthen(short).expect("it listens on");
+        let address = listener.local_addr().expect("its address");
+        let mut waiting = Vec::new();
+        for number in 0..100 {
+            let connected = timeout(Duration::from_secs(10), TcpStream::connect(address)).await;
+            let connected = connected.unwrap_or_else(|_| panic!("no room for number {number}"));
+            waiting.push(connected.expect("a connection"));
+        }
     }
 }

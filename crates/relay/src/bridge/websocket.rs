@@ -39,6 +39,7 @@ pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verif
     headers::check(head, Present::of(&head.headers))?;
     let asker = Asker::of(&head.extensions);
     relay.guard.session(&asker)?;
+    relay.guard.arrivals.turn().await;
     let token = credential::find(None, &head.headers)?;
     let kinds = &[TokenKind::Agent];
     let caller = relay.identities.identify(&asker, &token, kinds).await?;

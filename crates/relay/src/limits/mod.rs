@@ -5,6 +5,7 @@
 //! 3. `bucket` counts, in bounded memory; `accepted` knows the credentials that were good.
 //! 4. [`Guard`] holds all of these for one relay, and says no: 429 with the time after which a retry passes.
 //! 5. `sample` keeps the audit log short when that happens a lot.
+//! 6. `arrivals` refuses nobody: agents that come together open their sessions one handful after the other.
 //!
 //! Invariant: a refusal counts nothing, so what it says of when to come back stays true however often it is ignored.
 //! Bytes are the exception that follows from it: they are counted as they move, into debt if need be, since a stream
@@ -12,6 +13,7 @@
 
 mod accepted;
 pub(crate) mod address;
+mod arrivals;
 pub(crate) mod bucket;
 mod rates;
 mod sample;
@@ -37,6 +39,7 @@ use crate::{
     limits::{
         accepted::Accepted,
         address::{Network, Source, UNKNOWN},
+        arrivals::Arrivals,
         bucket::{Buckets, Rate},
         sample::{Kind, Samples},
     },
@@ -126,6 +129,7 @@ pub(crate) struct Guard {
     samples: Samples,
     has_warned: AtomicBool,
     hits: [AtomicU64; Limit::ALL.len()],
+    pub(crate) arrivals: Arrivals,
 }
 
 impl Guard {
@@ -145,6 +149,7 @@ impl Guard {
             samples: Samples::default(),
             has_warned: AtomicBool::new(false),
             hits: Default::default(),
+            arrivals: Arrivals::new(),
         }
     }
 

@@ -79,13 +79,17 @@ impl TunnelServer {
         let asker = Asker::of(&head.extensions);
         let within = self.terms.guard.session(&asker);
         within.map_err(|fault| to_status(&fault))?;
+        let peer = Peer::of(&head.extensions);
+        if peer.is_none_or(|peer| peer.client.is_none()) {
+            // Who comes inside a bridge has had its turn.
+            self.terms.guard.arrivals.turn().await;
+        }
         let (token, kind) = (bearer(&metadata)?.to_owned(), Kind::Agent);
         let caller = identify(&self.terms.identities, &asker, &token, kind).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
             return Err(Status::unavailable("the relay is leaving; try again"));
         }
-        let peer = Peer::of(&head.extensions);
         let pulse = peer.map_or_else(Pulse::default, |peer| peer.pulse.clone());
         let transport = peer.map_or("grpc", Peer::transport);
         if self.asks_for_certificate && !peer.is_some_and(|peer| peer.is_certified) {
