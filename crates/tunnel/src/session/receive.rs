@@ -225,7 +225,7 @@ impl Session {
             self.queue_reset(id, fault.retry_safe());
             return Ok(());
         }
-        let mut stream = Stream::new(self.limits.initial_window_bytes, now);
+        let mut stream = Box::new(Stream::new(self.limits.initial_window_bytes, now));
         stream.outgoing.is_head_written = true; // the peer knows this stream: a reset must reach it
         stream.incoming.state = if head.is_whole {
             Direction::Ended

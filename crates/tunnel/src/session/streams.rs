@@ -33,7 +33,7 @@ impl Session {
         self.opened_total += 1;
         let id = StreamId::new(self.newest)
             .ok_or_else(|| Fault::new(Kind::Internal, Origin::Relay, "stream ids have run out"))?;
-        let mut stream = Stream::new(self.limits.initial_window_bytes, now);
+        let mut stream = Box::new(Stream::new(self.limits.initial_window_bytes, now));
         stream.outgoing.state = if head.is_whole {
             Direction::Ended
         } else {
@@ -182,7 +182,8 @@ impl Session {
         id: StreamId,
         action: impl FnOnce(&mut Stream) -> T,
     ) -> Result<T, Fault> {
-        self.streams.get_mut(&id).map(action).ok_or_else(forgotten)
+        let stream = self.streams.get_mut(&id).ok_or_else(forgotten)?;
+        Ok(action(stream))
     }
 
     /// The stream with this id, if it has not failed.
