@@ -9,7 +9,7 @@ use c2l_auth::Kind as TokenKind;
 use c2l_bridge::{ByteStream, Role};
 use c2l_tunnel::{Fault, Kind, Origin};
 use http::{HeaderValue, Request, Response, StatusCode, header, request};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ use crate::{
     gateway::{
         body::GatewayBody,
         credential, headers,
-        listener::{self, Peer},
+        listener::{self, Peer, Place, Serving},
         present::Present,
     },
     identity::Caller,
@@ -79,29 +79,9 @@ pub(crate) fn upgrade(
     let accept = c2l_bridge::check_request(&head).map_err(|error| invalid(error.to_string()))?;
     head.headers.clear(); // nothing of the credential lives on beside the connection
     let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
-    let relay_of_task = Arc::clone(relay);
-    relay.life.tracker.spawn(async move {
-        let relay = relay_of_task;
-        match timeout(relay.config.head_timeout, upgraded).await {
-            Ok(Ok(connection)) => {
-                let mut stream = ByteStream::new(TokioIo::new(connection), Role::Server);
-                // As on the port itself: who says nothing, or no HTTP/2, is not waited for.
-                let first = listener::read_first(&mut stream);
-                let first = tokio::select! {
-                    () = relay.life.closing.cancelled() => return,
-                    first = timeout(relay.config.greeting_timeout, first) => first,
-                };
-                if let Ok(Ok((true, read_ahead))) = first {
-                    listener::serve_http2(&relay, stream, read_ahead, peer).await;
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(peer = %address, %error, "the upgrade did not happen")
-            }
-            Err(_) => tracing::debug!(peer = %address, "the upgrade took too long"),
-        }
-        drop(place);
-    });
+    let beginning = begin(Arc::clone(relay), upgraded, peer);
+    let tracker = &relay.life.tracker;
+    tracker.spawn(listener::carry(Box::pin(beginning), place));
 
     let mut response = Response::new(GatewayBody::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -114,4 +94,33 @@ pub(crate) fn upgrade(
         HeaderValue::from_static(c2l_bridge::PROTOCOL_NAME),
     );
     Ok(response)
+}
+
+/// Waits for the upgrade and for the first bytes behind it.
+async fn begin(relay: Arc<Relay>, upgraded: OnUpgrade, peer: Peer) -> Option<Serving> {
+    let address = peer.address;
+    let connection = match timeout(relay.config.head_timeout, upgraded).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %address, %error, "the upgrade did not happen");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(peer = %address, "the upgrade took too long");
+            return None;
+        }
+    };
+    let mut stream = ByteStream::new(TokioIo::new(connection), Role::Server);
+    // As on the port itself: who says nothing, or no HTTP/2, is not waited for.
+    let first = listener::read_first(&mut stream);
+    let first = tokio::select! {
+        () = relay.life.closing.cancelled() => return None,
+        first = timeout(relay.config.greeting_timeout, first) => first,
+    };
+    match first {
+        Ok(Ok((true, read_ahead))) => Some(Box::pin(listener::serve_http2(
+            &relay, stream, read_ahead, peer,
+        ))),
+        _ => None,
+    }
 }

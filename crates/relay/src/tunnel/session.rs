@@ -17,7 +17,10 @@ use c2l_tunnel::{
     Batch, CloseReason, Control, Fault, Hello, Link, PROTOCOL_VERSION, Settings, Side,
     StreamLimits, Welcome, wire::DecodeError,
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
 use tonic::Status;
 use tracing::Instrument as _;
 
@@ -72,7 +75,7 @@ pub(crate) fn start(
     (pulse, transport): (Pulse, &'static str),
 ) -> Outbound {
     let link = Link::new(&terms.settings, now());
-    let (ended, end) = tokio::sync::oneshot::channel();
+    let (ended, end) = oneshot::channel();
     let user = caller.user.log_id().to_string();
     let driver = Driver {
         terms: Arc::clone(terms),
@@ -87,12 +90,7 @@ pub(crate) fn start(
         renewal: None,
     };
     let span = tracing::info_span!("session", %user);
-    let task = async move {
-        let status = driver.run().await;
-        // If the agent is gone already, nobody needs the status.
-        drop(ended.send(status));
-    };
-    terms.life.tracker.spawn(task.instrument(span));
+    terms.life.tracker.spawn(driver.run(ended).instrument(span));
     Outbound::new(link, end)
 }
 
@@ -131,11 +129,23 @@ enum Event {
 }
 
 impl Driver {
-    /// Runs to the end; returns the status for the agent.
-    async fn run(mut self) -> Status {
+    /// Runs to the end, and tells `ended` the status for the agent.
+    ///
+    /// No `async fn`: that would keep room for its arguments beside what is made of them.
+    fn run(mut self, ended: oneshot::Sender<Status>) -> impl Future<Output = ()> + Send {
+        async move {
+            let status = self.serve().await;
+            self.finish();
+            // If the agent is gone already, nobody needs the status.
+            drop(ended.send(status));
+        }
+    }
+
+    /// Until the session is over; returns why, for the agent.
+    async fn serve(&mut self) -> Status {
         let mut timer = Box::pin(sleep_until(Instant::now()));
         let mut expiry = Box::pin(sleep_until(expiry_of(self.grant())));
-        let status = loop {
+        loop {
             match self.next(&mut timer, &mut expiry).await {
                 Event::Message(batch) => {
                     if let Err(status) = self.receive(batch) {
@@ -161,7 +171,10 @@ impl Driver {
                 Event::RelayClosing => self.link.close(CloseReason::Drained),
                 Event::SessionClosed => break self.status_of_close(),
             }
-        };
+        }
+    }
+
+    fn finish(&mut self) {
         // A refused greeting ends here, too; closing a closed session changes nothing.
         self.link.close(CloseReason::ConnectionLost);
         if let Some(session) = self.session.take() {
@@ -175,7 +188,6 @@ impl Driver {
             tracing::info!(session = %session.id, device = %session.device, reason, "session closed");
             self.audit_end(&session);
         }
-        status
     }
 
     fn who(&self) -> Who<'_> {
@@ -436,4 +448,23 @@ fn session_id() -> Result<String, Fault> {
         )
     })?;
     Ok(format!("{random:016x}"))
+}
+
+#[cfg(test)]
+mod room {
+    use super::*;
+
+    fn of_task<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_session_takes_little_room() {
+        let task = of_task(Driver::run);
+        assert!(
+            task <= 64,
+            "{task}, a driver alone: {}",
+            size_of::<Driver>()
+        );
+    }
 }
