@@ -20,7 +20,7 @@ use crate::{
     gateway::{
         body::GatewayBody,
         credential, headers,
-        listener::{self, Peer, Place, Serving},
+        listener::{self, Peer, Serving},
         present::Present,
     },
     identity::Caller,
@@ -61,7 +61,7 @@ pub(crate) fn upgrade(
     let Some(peer) = peer else {
         return Err(invalid(c2l_bridge::NotAnUpgrade::NotWebSocket.to_string()));
     };
-    let (address, place) = (peer.address, peer.place.clone());
+    let place = peer.place.clone();
     if relay.config.asks_agents_for_certificate && !peer.is_certified {
         let message = "this relay asks agents for a certificate as well";
         let who = Who {
