@@ -1,7 +1,7 @@
 //! The public port: an accept loop of our own, so that every wait of a stranger has a limit.
 //!
-//! Life of a connection: accept → TLS handshake, if configured and not from where clear text may come → first bytes tell HTTP/2 from HTTP/1.1 → requests →
-//! idle limit or shutdown. Invariant: silence at any of these costs a bounded time, connections are counted, and
+//! Life of a connection: accept → TLS handshake, if configured and not where clear text may come and does → first bytes
+//! tell HTTP/2 from HTTP/1.1 → requests → idle limit or shutdown. Invariant: silence at any of these costs a bounded time, connections are counted, and
 //! running out of descriptors stops the loop for a moment, never for good.
 
 use std::{
@@ -279,7 +279,9 @@ async fn serve_tls(
     place: Place,
 ) -> Option<Serving> {
     let address = peer.address;
-    match timeout(relay.config.tls_handshake_timeout, tls.accept(stream)).await {
+    // In a box, which goes when the handshake is over.
+    let accepted = Box::pin(tls.accept(stream));
+    match timeout(relay.config.tls_handshake_timeout, accepted).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             peer.is_certified = shown.is_some_and(|chain| !chain.is_empty());

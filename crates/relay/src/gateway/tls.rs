@@ -35,8 +35,9 @@ impl Tls {
         }
     }
 
-    /// The whole handshake. The caller sets the time limit; dropping the future closes the connection.
-    pub(crate) async fn accept<T>(&self, stream: T) -> io::Result<TlsStream<T>>
+    /// The whole handshake. The caller sets the time limit; dropping the future closes the connection. What comes out is in a
+    /// box: whatever it is moved through would keep room for it, for the life of the connection.
+    pub(crate) async fn accept<T>(&self, stream: T) -> io::Result<Box<TlsStream<T>>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -49,7 +50,7 @@ impl Tls {
         let accepted = greeted.into_stream_with(Arc::clone(config), |tls| {
             tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         });
-        accepted.await
+        accepted.await.map(Box::new)
     }
 
     /// Whether that is the first of the client's ciphers that we have.
