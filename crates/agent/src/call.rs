@@ -149,7 +149,7 @@ pub(crate) struct Outbound {
 enum Writer {
     /// Takes what is there.
     Taking,
-    /// Nothing was there; the next poll is a wake-up.
+    /// Nothing was there; once called, it lets others run first.
     Parked,
     /// There will be nothing more.
     Over,

@@ -40,7 +40,7 @@ const BLOCKED_AFTER: Duration = Duration::from_secs(4);
 const WALL_CLOCK_LOOK: Duration = Duration::from_secs(1);
 const WALL_CLOCK_JUMP: Duration = Duration::from_secs(5);
 /// How long the last messages of a session may take to be written.
-const FLUSH_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const FLUSH_GRACE: Duration = Duration::from_secs(1);
 /// After our go-away the relay ends the call as soon as nothing is left. This long we wait for that when nothing is.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How often a leaving session looks whether anything is left after that.
@@ -437,12 +437,14 @@ async fn next_word(
 ) -> Result<Vec<Control>, Option<Silence>> {
     loop {
         let batch = inbound.message().await.map_err(Some)?.ok_or(None)?;
-        // A broken protocol has closed the link.
+        // A broken protocol has closed the link, and so has a relay that leaves an agent with nothing under way. What it said
+        // with that counts first: whether to look for another one at once.
         let controls = link.receive(batch, now()).unwrap_or_default();
-        hand_on(link, forwarder).ok_or(None)?;
+        let is_open = hand_on(link, forwarder);
         if !controls.is_empty() {
             return Ok(controls);
         }
+        is_open.ok_or(None)?;
     }
 }
 

@@ -28,7 +28,9 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Streaming, transport::Server};
 
-use crate::{Agent, Config, Error, Outlook, Refusal, Status, TokenError, TokenSource};
+use crate::{
+    Agent, Config, Error, Outlook, Refusal, Status, TokenError, TokenSource, session::FLUSH_GRACE,
+};
 
 /// A configuration that is sound and reaches nobody.
 pub(crate) fn config() -> Config {
@@ -428,6 +430,27 @@ async fn a_drained_session_is_followed_by_the_next() {
     drop(held);
     let held = relay.session("s-2").await;
     agent.until_open("s-2").await;
+    agent.leave_from(held).await;
+}
+
+#[tokio::test]
+async fn the_next_session_is_opened_before_a_relay_that_leaves_has_ended_the_call() {
+    let mut relay = Relay::start().await;
+    let mut agent = Running::start(relay.config());
+    let left = relay.session("s-1").await;
+    agent.until_open("s-1").await;
+    let began = Instant::now();
+    left.say(Control::GoAway {
+        message: "restart".to_owned(),
+        grace: Duration::from_secs(30),
+        still_opens: false,
+    })
+    .await;
+    let held = relay.session("s-2").await;
+    let waited = began.elapsed();
+    assert!(waited < FLUSH_GRACE, "{waited:?}: it waited for the end");
+    agent.until_open("s-2").await;
+    drop(left);
     agent.leave_from(held).await;
 }
 
