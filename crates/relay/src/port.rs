@@ -49,7 +49,8 @@ impl PublicPort {
         matches!(self, Self::Listening(_))
     }
 
-    /// Whoever passed a socket has said how long its queue is; any other is as long as `BACKLOG`.
+    /// Where relays take turns on a socket, whoever passed it has said how long its queue is; any other is as long as
+    /// `BACKLOG`.
     pub(crate) fn listen(self, is_passed: bool) -> io::Result<TcpListener> {
         match self {
             Self::Listening(listener) if is_passed => Ok(listener),

@@ -39,8 +39,8 @@ pub(crate) async fn verify(relay: &Relay, head: &request::Parts) -> Result<Verif
     headers::check(head, Present::of(&head.headers))?;
     let asker = Asker::of(&head.extensions);
     relay.guard.session(&asker)?;
-    relay.guard.arrivals.turn().await;
     let token = credential::find(None, &head.headers)?;
+    relay.guard.arrivals.turn().await;
     let kinds = &[TokenKind::Agent];
     let caller = relay.identities.identify(&asker, &token, kinds).await?;
     Ok(Verified(caller))

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Instant, sleep_until},
+};
 
 /// Longer limits than this are this long: one that means "never" must not overflow a clock.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -119,12 +122,19 @@ impl Requests {
                     Some(_) | None if will_wake(waiting.as_ref(), cx) => return Poll::Pending,
                     Some(_) | None => {}
                 }
-                waiting = Some(cx.waker().clone());
-                std::task::ready!(timer.as_mut().poll(cx));
+                let fired = timer.as_mut().poll(cx);
+                waiting = who_waits(cx);
+                std::task::ready!(fired);
             }
         })
         .await;
     }
+}
+
+/// Who will be called by what was asked just now; nobody where this task had used up its share of steps before: then the
+/// runtime's timers and channels say "not yet" without a look (`tokio::task::coop`), and have to be asked again.
+pub(crate) fn who_waits(cx: &Context<'_>) -> Option<Waker> {
+    has_budget_remaining().then(|| cx.waker().clone())
 }
 
 /// Whether who waits there already is the one that asks now.
@@ -180,5 +190,32 @@ impl<B: http_body::Body + Unpin> http_body::Body for Counted<B> {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{task::coop::consume_budget, time::timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_connection_also_where_reading_took_all_steps_of_the_task() {
+        const LIMIT: Duration = Duration::from_secs(75);
+        let requests = Requests::new(LIMIT, None);
+        let silent = tokio::spawn(async move {
+            let mut idle = pin!(requests.idle());
+            let mut has_read = false;
+            poll_fn(|cx| {
+                while !has_read && has_budget_remaining() {
+                    assert!(pin!(consume_budget()).poll(cx).is_ready());
+                }
+                has_read = true;
+                idle.as_mut().poll(cx)
+            })
+            .await;
+        });
+        let ended = timeout(2 * LIMIT, silent).await;
+        ended.expect("in time").expect("it does not panic");
     }
 }

@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Relay, gateway,
     gateway::{
-        idleness::{Requests, will_wake},
+        idleness::{Requests, who_waits, will_wake},
         stall,
         timed_io::TimedIo,
         tls::Tls,
@@ -88,8 +88,9 @@ impl Life {
             if will_wake(waiting.as_ref(), cx) && !self.closing.is_cancelled() {
                 return Poll::Pending;
             }
-            waiting = Some(cx.waker().clone());
-            cancelled.as_mut().poll(cx)
+            let cut = cancelled.as_mut().poll(cx);
+            waiting = who_waits(cx);
+            cut
         })
         .await;
     }
@@ -511,7 +512,7 @@ pub(crate) struct Peer {
     pub(crate) pulse: Pulse,
     /// Its address has opened too many connections: until then every request is refused.
     pub(crate) refused_until: Option<Instant>,
-    /// The credential of its last request.
+    /// The credential that was last found good on it.
     pub(crate) shown: Shown,
     /// Where a request may become a connection of its own: the place that goes with it.
     pub(crate) place: Option<Place>,

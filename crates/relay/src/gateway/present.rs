@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// A field that most requests do not have.
+/// What is looked for; few requests have many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Field {

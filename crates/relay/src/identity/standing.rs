@@ -15,7 +15,7 @@ use c2l_auth::{AuthError, DeviceName};
 use tokio::sync::watch;
 
 use super::{Caller, Identities};
-use crate::gateway::idleness::will_wake;
+use crate::gateway::idleness::{who_waits, will_wake};
 
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
@@ -78,7 +78,7 @@ impl Standing {
                     self.registered = None;
                 }
                 Poll::Pending => {
-                    self.registered = Some(cx.waker().clone());
+                    self.registered = who_waits(cx);
                     return Poll::Pending;
                 }
             }

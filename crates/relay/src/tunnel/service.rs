@@ -79,12 +79,12 @@ impl TunnelServer {
         let asker = Asker::of(&head.extensions);
         let within = self.terms.guard.session(&asker);
         within.map_err(|fault| to_status(&fault))?;
+        let (token, kind) = (bearer(&metadata)?.to_owned(), Kind::Agent);
         let peer = Peer::of(&head.extensions);
         if peer.is_none_or(|peer| peer.client.is_none()) {
             // Who comes inside a bridge has had its turn.
             self.terms.guard.arrivals.turn().await;
         }
-        let (token, kind) = (bearer(&metadata)?.to_owned(), Kind::Agent);
         let caller = identify(&self.terms.identities, &asker, &token, kind).await?;
         if self.terms.life.stage.is_leaving() {
             // The session that this device has here goes on; a new one belongs to the relay that comes next.
