@@ -9,7 +9,7 @@ use c2l_proto::tunnel as proto;
 use prost::Message as _;
 
 use super::{
-    MESSAGE_PREFIX_BYTES, answers,
+    MESSAGE_PREFIX_BYTES,
     arrived::{Arrived, Message},
     control::{from_agent_control, from_relay_control},
     frames::{from_request, from_response},
@@ -238,15 +238,12 @@ fn read_frame(
         return Ok(Some((stream_id(id)?, Frame::Body(body))));
     }
     let frame = message.copy_to_bytes(length);
-    if side == Side::Agent
-        && let Some(answer) = answers::read(&frame)
-    {
-        return Ok(Some(answer));
-    }
-    if side == Side::Relay
-        && let Some((id, head)) = heads::read_request(&frame)
-    {
-        return Ok(Some((stream_id(id)?, Frame::RequestHead(Box::new(head)))));
+    let read = match side {
+        Side::Agent => heads::read_response(&frame),
+        Side::Relay => heads::read_request(&frame),
+    };
+    if read.is_some() {
+        return Ok(read);
     }
     Ok(match side {
         Side::Agent => from_response(proto::TunnelResponse::decode(frame)?)?,

@@ -7,7 +7,6 @@
 //! [`Encoder`] and [`Decoder`] are what moves a session's messages: bytes, with bodies uncopied. [`encode_agent`] and its
 //! like convert the generated types, for whatever the two leave to them and for a second opinion in tests.
 
-mod answers;
 mod arrived;
 mod control;
 mod decoder;
