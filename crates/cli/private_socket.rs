@@ -1,7 +1,7 @@
 //! A socket in the file system for the owner alone: how it gets to its place, and when it leaves it.
 //!
-//! Invariant: it lies in a directory of mode 0700 and has mode 0600 itself, from its first moment. Whoever binds last
-//! has the place; who had it before takes nothing away that is not its own.
+//! Invariant: it lies in a directory of mode 0700, and has mode 0600 itself before it has its name. Whoever binds last has
+//! the place; who had it before takes nothing away that is not its own.
 
 use std::{
     fs,

@@ -1,7 +1,8 @@
 //! Chats beside something that fills the line, or that has filled it and takes nothing more.
 //!
-//! Invariant: the others are as far as their kind says before the first chat begins, and go on until the last has ended; one
-//! that ends fails the job.
+//! Invariant: the others are as far as their kind says before the first chat begins, and a transfer goes on until the last has
+//! ended; one that ends fails the job. Readers that stopped keep their connections, and nobody looks whether the system does:
+//! a round has to be shorter than it bears with them.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
