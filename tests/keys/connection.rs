@@ -1,5 +1,5 @@
-//! One connection with several requests: each is judged as if it came alone, also where the same credential was good on it a
-//! moment ago.
+//! One connection with several requests: each is judged as if it came alone. Nothing is remembered of the connection, also not
+//! that the same credential was good on it a moment ago.
 
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ async fn what_was_good_on_a_connection_makes_nothing_else_good_there() {
             ),
             (401, "/api/tags", &[("x-api-key", &agents)]),
         ];
-        // Twice: what was good is remembered the second time, and nothing else is.
+        // Twice: nothing of the first time makes another one good.
         for turn in 0..2 {
             for (number, (expected, path, fields)) in cases.iter().enumerate() {
                 let (status, why) = line.ask(relay, asked(path, fields)).await;

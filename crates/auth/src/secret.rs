@@ -7,9 +7,6 @@ use std::{fmt, hint::black_box};
 
 use subtle::ConstantTimeEq;
 
-/// So many bytes are compared at once.
-const WORD_BYTES: usize = size_of::<u64>();
-
 /// A secret string. It has no `Display`, its `Debug` is redacted, and comparing two takes the same time wherever
 /// they differ (their lengths may show).
 ///
@@ -27,25 +24,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// Whether these are its bytes. It takes as long wherever they differ (their lengths may show); word by word, for texts
-    /// that are compared with each request.
-    pub fn is(&self, bytes: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        if own.len() != bytes.len() {
-            return false;
-        }
-        let (own, other) = (own.chunks_exact(WORD_BYTES), bytes.chunks_exact(WORD_BYTES));
-        let ends = own.remainder().iter().zip(other.remainder());
-        let words = own.zip(other).map(|(own, other)| word(own) ^ word(other));
-        let differing = words.fold(0, |all, word| all | word);
-        let differing = ends.fold(differing, |all, (own, other)| all | u64::from(own ^ other));
-        black_box(differing).ct_eq(&0).into()
-    }
-}
-
-fn word(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_ne_bytes)
 }
 
 impl Drop for Secret {
@@ -96,21 +74,5 @@ mod tests {
         assert_eq!(Secret::new("a-token"), Secret::from("a-token".to_owned()));
         assert_ne!(Secret::new("a-token"), Secret::new("a-tokeN"));
         assert_ne!(Secret::new("a-token"), Secret::new("a-token "));
-    }
-
-    #[test]
-    fn bytes_are_its_own_only_when_each_of_them_is() {
-        let text: String = ('!'..='~').collect();
-        for length in 0..=text.len() {
-            let secret = Secret::new(&text[..length]);
-            let own = &text.as_bytes()[..length];
-            assert!(secret.is(own), "{length}");
-            assert!(!secret.is(format!("{}x", &text[..length]).as_bytes()));
-            for at in 0..length {
-                let mut other = own.to_vec();
-                other[at] ^= 1;
-                assert!(!secret.is(&other), "{at} of {length}");
-            }
-        }
     }
 }

@@ -37,37 +37,6 @@ fn is_of_our_schemes(value: &HeaderValue) -> bool {
     })
 }
 
-/// Where a request has its credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spot {
-    Path,
-    Authorization,
-    ApiKey,
-}
-
-/// A credential as it is written.
-#[derive(Clone, Copy)]
-pub(crate) struct Written<'a> {
-    pub(crate) spot: Spot,
-    pub(crate) bytes: &'a [u8],
-}
-
-/// What alone decides which credential [`find`] finds: the same bytes in the same spot are the same one. `None` where
-/// several things have to be looked at together.
-pub(crate) fn written<'a>(path: Option<&'a str>, headers: &'a HeaderMap) -> Option<Written<'a>> {
-    let at = |spot, bytes| Some(Written { spot, bytes });
-    if let Some(credential) = path {
-        return at(Spot::Path, credential.as_bytes());
-    }
-    let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
-    let mut keys = headers.get_all(X_API_KEY).iter();
-    match (bearers.next(), bearers.next(), keys.next(), keys.next()) {
-        (Some(bearer), None, None, None) => at(Spot::Authorization, bearer.as_bytes()),
-        (None, None, Some(key), None) => at(Spot::ApiKey, key.as_bytes()),
-        _ => None,
-    }
-}
-
 /// The one credential of a request.
 ///
 /// # Errors
@@ -214,22 +183,6 @@ mod tests {
             Kind::InvalidRequest
         );
         assert!(find(None, &headers(&[bearer, ("x-api-key", "a.b.c")])).is_ok());
-    }
-
-    #[test]
-    fn one_place_alone_decides_only_where_there_is_no_other() {
-        let spot = |path, pairs: &[(&'static str, &str)]| {
-            written(path, &headers(pairs)).map(|written| (written.spot, written.bytes.to_vec()))
-        };
-        let (bearer, key) = (("authorization", "Bearer a"), ("x-api-key", "a"));
-        let expected = Some((Spot::Authorization, b"Bearer a".to_vec()));
-        assert_eq!(spot(None, &[bearer]), expected);
-        assert_eq!(spot(None, &[key]), Some((Spot::ApiKey, b"a".to_vec())));
-        let in_path = Some((Spot::Path, b"a".to_vec()));
-        assert_eq!(spot(Some("a"), &[bearer, key]), in_path, "the path wins");
-        for several in [&[bearer, key][..], &[bearer, bearer], &[key, key], &[]] {
-            assert_eq!(spot(None, several), None, "{several:?}");
-        }
     }
 
     #[test]

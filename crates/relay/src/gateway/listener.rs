@@ -40,7 +40,6 @@ use crate::{
         timed_io::TimedIo,
         tls::Tls,
     },
-    identity::Shown,
     leaving::Parting,
     limits::Welcome,
     metrics::Metrics,
@@ -170,7 +169,6 @@ impl Entrance {
             tls: None,
             pulse: Pulse::default(),
             refused_until,
-            shown: Shown::default(),
             place: None,
         };
         let place = Place::taken(place, &self.relay.metrics);
@@ -512,8 +510,6 @@ pub(crate) struct Peer {
     pub(crate) pulse: Pulse,
     /// Its address has opened too many connections: until then every request is refused.
     pub(crate) refused_until: Option<Instant>,
-    /// The credential that was last found good on it.
-    pub(crate) shown: Shown,
     /// Where a request may become a connection of its own: the place that goes with it.
     pub(crate) place: Option<Place>,
 }
@@ -533,7 +529,6 @@ impl Peer {
             tls: self.tls.clone(),
             pulse: self.pulse.clone(),
             refused_until: self.refused_until,
-            shown: Shown::default(),
             place: self.place.clone(),
         }
     }

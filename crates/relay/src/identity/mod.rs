@@ -2,7 +2,7 @@
 //!
 //! Invariant: whoever holds a `Caller` holds a user whom `auth` named, from a signature or a keyed hash. A credential
 //! seen before is looked up instead of verified again, never beyond its own end; the memory for that is bounded, and
-//! holds no credential but the one that each connection has shown last (`shown`). Nothing that was revoked is accepted once its revocation was answered.
+//! holds no credential. Nothing that was revoked is accepted once its revocation was answered.
 //!
 //! How a revocation acts, in this order: it is stored (`accounts`), it is in the tables in memory (`revocations`,
 //! `keys`), the epoch changes, whoever asked is answered. A remembered credential that was judged in the present epoch
@@ -17,7 +17,6 @@ mod devices;
 mod keys;
 mod logins;
 mod revocations;
-mod shown;
 mod standing;
 mod upkeep;
 
@@ -45,14 +44,13 @@ pub(crate) use self::{
     devices::no_such_device,
     keys::Listed,
     logins::{Going, MAX_TOKEN_LIFE, NotRefreshed},
-    shown::Shown,
     standing::Standing,
     upkeep::upkeep,
 };
 use self::{keys::Keys, revocations::Revocations};
 use crate::{
     audit::CredentialName,
-    gateway::{credential, listener::Peer},
+    gateway::credential,
     limits::{Asker, Guard, Payer},
     providers::{Providers, Refusal},
 };
@@ -128,42 +126,11 @@ impl Identities {
         head: &request::Parts,
         kinds: &[Kind],
     ) -> Result<Arc<Caller>, Fault> {
+        let credential = credential::find(path, &head.headers)?;
         let asker = Asker::of(&head.extensions);
-        let written = credential::written(path, &head.headers);
-        let shown = Peer::of(&head.extensions).map(|peer| &peer.shown);
-        let before = shown
-            .zip(written)
-            .and_then(|(shown, written)| self.recall_shown(shown, written, kinds));
-        let caller = match before {
-            Some(caller) => caller,
-            None => {
-                let credential = credential::find(path, &head.headers)?;
-                let known = self.known(&asker, &credential, kinds).await?;
-                let caller = Arc::clone(&known.caller);
-                if let Some((shown, written)) = shown.zip(written) {
-                    shown.note(written, known);
-                }
-                caller
-            }
-        };
+        let caller = self.identify(&asker, &credential, kinds).await?;
         self.guard.request(&asker, &Payer::of(&caller))?;
         Ok(caller)
-    }
-
-    /// One that this connection has just shown, if it counts now and is of one of these kinds.
-    fn recall_shown(
-        &self,
-        shown: &Shown,
-        written: credential::Written<'_>,
-        kinds: &[Kind],
-    ) -> Option<Arc<Caller>> {
-        let now = SystemTime::now();
-        let known = shown.recall(written)?;
-        let is_good = kinds.contains(&known.caller.grant.kind) && self.is_current(&known, now);
-        is_good.then(|| {
-            known.caller.note_used(now);
-            known.caller
-        })
     }
 
     /// Whose credential this is, if it is good now, of one of these kinds, and not revoked. Waits where a key of its
@@ -178,24 +145,13 @@ impl Identities {
         credential: &str,
         kinds: &[Kind],
     ) -> Result<Arc<Caller>, Fault> {
-        let known = self.known(asker, credential, kinds).await?;
-        Ok(known.caller)
-    }
-
-    async fn known(
-        &self,
-        asker: &Asker,
-        credential: &str,
-        kinds: &[Kind],
-    ) -> Result<Remembered, Fault> {
         let fingerprint = Fingerprint::of(credential);
-        if let Some(known) = self.recall(&fingerprint) {
-            self.of_kind(&known.caller, asker, credential, kinds)?;
-            return Ok(known);
+        if let Some(caller) = self.recall(&fingerprint) {
+            return self.of_kind(caller, asker, credential, kinds);
         }
         self.guard.may_judge(asker, credential)?;
         // In a box: this is for the first request with it, and every request would carry the room that a fetch of keys takes.
-        Box::pin(self.judged_anew(asker, credential, kinds)).await
+        Box::pin(self.identify_renewal(asker, credential, kinds)).await
     }
 
     /// The same for who is here already with a good one: nothing of the address is asked.
@@ -208,57 +164,44 @@ impl Identities {
         credential: &str,
         kinds: &[Kind],
     ) -> Result<Arc<Caller>, Fault> {
-        let judged = self.judged_anew(asker, credential, kinds).await?;
-        Ok(judged.caller)
-    }
-
-    async fn judged_anew(
-        &self,
-        asker: &Asker,
-        credential: &str,
-        kinds: &[Kind],
-    ) -> Result<Remembered, Fault> {
         let fingerprint = Fingerprint::of(credential);
         let judged = self.judged(credential, &fingerprint).await;
         let judged = judged.map_err(|refusal| match refusal {
             Refusal::Credential(error) => self.guard.refused(asker, credential, &error),
             Refusal::IssuerUnreachable => refusal.into(),
         })?;
-        let caller = &judged.caller;
-        self.of_kind(caller, asker, credential, kinds)?;
+        let caller = Arc::clone(&judged.caller);
+        let caller = self.of_kind(caller, asker, credential, kinds)?;
         self.guard
             .accepted(asker, fingerprint, &caller.grant, &caller.credential);
         // Only now: what is remembered is taken in elsewhere without a word to the audit log.
-        self.remember(fingerprint, judged.clone());
-        Ok(judged)
+        self.remember(fingerprint, judged);
+        Ok(caller)
     }
 
     fn of_kind(
         &self,
-        caller: &Caller,
+        caller: Arc<Caller>,
         asker: &Asker,
         credential: &str,
         kinds: &[Kind],
-    ) -> Result<(), Fault> {
+    ) -> Result<Arc<Caller>, Fault> {
         let found = caller.grant.kind;
         if !kinds.contains(&found) {
             let error = AuthError::WrongKind { found };
             return Err(self.guard.refused(asker, credential, &error));
         }
         caller.note_used(SystemTime::now());
-        Ok(())
+        Ok(caller)
     }
 
-    fn recall(&self, fingerprint: &Fingerprint) -> Option<Remembered> {
+    /// One that was judged in the present epoch, with the keys that there are.
+    fn recall(&self, fingerprint: &Fingerprint) -> Option<Arc<Caller>> {
         let known = self.lock_remembered().get(fingerprint).cloned()?;
-        self.is_current(&known, SystemTime::now()).then_some(known)
-    }
-
-    /// Whether it was judged in the present epoch, with the keys that there are, and its time is not over.
-    fn is_current(&self, known: &Remembered, now: SystemTime) -> bool {
-        known.judged_in == self.epoch()
+        let is_current = known.judged_in == self.epoch()
             && known.key_removals == self.providers.key_removals()
-            && known.caller.is_in_force(now)
+            && known.caller.is_in_force(SystemTime::now());
+        is_current.then_some(known.caller)
     }
 
     /// Verifies it, or asks again of one that is remembered.
