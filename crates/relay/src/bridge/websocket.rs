@@ -19,8 +19,9 @@ use crate::{
     error::invalid,
     gateway::{
         body::GatewayBody,
+        connection::{self, Serving},
         credential, headers,
-        listener::{self, Peer, Serving},
+        peer::Peer,
         present::Present,
     },
     identity::Caller,
@@ -81,7 +82,7 @@ pub(crate) fn upgrade(
     let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
     let beginning = begin(Arc::clone(relay), upgraded, peer);
     let tracker = &relay.life.tracker;
-    tracker.spawn(listener::carry(Box::pin(beginning), place));
+    tracker.spawn(connection::carry(Box::pin(beginning), place));
 
     let mut response = Response::new(GatewayBody::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -112,13 +113,13 @@ async fn begin(relay: Arc<Relay>, upgraded: OnUpgrade, peer: Peer) -> Option<Ser
     };
     let mut stream = ByteStream::new(TokioIo::new(connection), Role::Server);
     // As on the port itself: who says nothing, or no HTTP/2, is not waited for.
-    let first = listener::read_first(&mut stream);
+    let first = connection::read_first(&mut stream);
     let first = tokio::select! {
         () = relay.life.closing.cancelled() => return None,
         first = timeout(relay.config.greeting_timeout, first) => first,
     };
     match first {
-        Ok(Ok((true, read_ahead))) => Some(Box::pin(listener::serve_http2(
+        Ok(Ok((true, read_ahead))) => Some(Box::pin(connection::serve_http2(
             &relay, stream, read_ahead, peer,
         ))),
         _ => None,

@@ -5,6 +5,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod body;
+pub(crate) mod connection;
 mod cors;
 pub(crate) mod credential;
 mod exchange;
@@ -12,6 +13,7 @@ pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod idleness;
 pub(crate) mod listener;
+pub(crate) mod peer;
 pub(crate) mod present;
 pub(crate) mod proxy;
 pub(crate) mod record;
@@ -41,7 +43,7 @@ use crate::{
     gateway::{
         body::GatewayBody,
         headers::{ALLOW, NO_REFERRER, NO_STORE, NOSNIFF, X_REQUEST_ID},
-        listener::Peer,
+        peer::Peer,
         present::{Field, Present},
         record::Record,
         rest::By,

@@ -12,7 +12,7 @@ use crate::{
     Config,
     audit::{Event, Who},
     error::to_status,
-    gateway::listener::{Life, Peer},
+    gateway::{listener::Life, peer::Peer},
     identity::Identities,
     limits::{Asker, Guard},
     metrics::Metrics,

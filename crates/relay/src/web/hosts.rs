@@ -13,7 +13,7 @@ use crate::{
     error::{Dialect, invalid},
     gateway::{
         body::GatewayBody,
-        listener::Peer,
+        peer::Peer,
         present::{Field, Present},
         route::Place,
     },
