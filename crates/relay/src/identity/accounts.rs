@@ -79,7 +79,8 @@ impl Identities {
         self.read_keys().live_of(user, SystemTime::now())
     }
 
-    /// Makes a key of this user.
+    /// Makes a key of this user. Answers in a later millisecond than the one that the key is of: who makes one after
+    /// another finds them listed in that order, and so does whoever reads them from the database later.
     ///
     /// # Errors
     /// `InvalidRequest`, `UserOverLimit`, or `Internal` when it could not be stored; then there is none.
@@ -90,7 +91,9 @@ impl Identities {
     ) -> Result<Made, Fault> {
         let now = whole_milliseconds(SystemTime::now());
         self.has_room_for_key(user, now)?;
-        self.make(user, request, now, None).await
+        let made = self.make(user, request, now, None).await?;
+        until_after(now).await;
+        Ok(made)
     }
 
     /// Makes a key like that one, which itself ends after `overlap`.
@@ -130,6 +133,7 @@ impl Identities {
             old.expires_at = Some(old.expires_at.map_or(end, |before| before.min(end)));
         });
         self.begin_epoch();
+        until_after(now).await;
         Ok(made)
     }
 
@@ -340,7 +344,8 @@ impl Identities {
         device: Option<&DeviceName>,
     ) -> Result<SystemTime, Fault> {
         let (issuer, subject) = texts(user);
-        let time = whole_milliseconds(SystemTime::now()) + Duration::from_millis(1);
+        let now = whole_milliseconds(SystemTime::now());
+        let time = now + Duration::from_millis(1);
         let entry = NotBefore {
             issuer,
             subject,
@@ -350,9 +355,7 @@ impl Identities {
         let stored = self.store.set_not_before(entry.clone()).await;
         self.write_revocations().add_not_before(&entry);
         self.begin_epoch();
-        if let Ok(left) = time.duration_since(SystemTime::now()) {
-            tokio::time::sleep(left.min(Duration::from_millis(2))).await;
-        }
+        until_after(now).await;
         stored.map_err(|error| unstored(&error))?;
         Ok(time)
     }
@@ -375,6 +378,14 @@ pub(super) fn texts(user: &UserId) -> (Arc<str>, Arc<str>) {
 pub(super) fn whole_milliseconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Waits until this whole millisecond is over; no longer than one, also where the clock was set back.
+async fn until_after(millisecond: SystemTime) {
+    let end = millisecond + Duration::from_millis(1);
+    if let Ok(left) = end.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left.min(Duration::from_millis(1))).await;
+    }
 }
 
 fn no_such_key() -> Fault {

@@ -18,6 +18,8 @@ mod keys;
 mod logins;
 mod revocations;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::{

@@ -57,7 +57,7 @@ fn note(outcome: Result<(), StoreError>) {
 
 impl Identities {
     /// Takes over what others have written, if anything.
-    async fn look(&self, version: &mut Option<i64>) -> Result<(), StoreError> {
+    pub(super) async fn look(&self, version: &mut Option<i64>) -> Result<(), StoreError> {
         let found = self.store.version().await?;
         let before = version.replace(found);
         if before == Some(found) {
@@ -125,50 +125,5 @@ impl Identities {
         self.write_keys()
             .retain(|key| kept.contains(&key.id) || key.is_live(now));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use c2l_auth::{Kind, Scopes, SigningKey, TokenRequest, Verifier};
-
-    use super::*;
-    use crate::{
-        Accounts, RateLimits,
-        identity::TokenName,
-        limits::{Asker, Guard},
-        providers::Providers,
-    };
-
-    #[tokio::test]
-    async fn what_was_revoked_between_the_start_and_the_first_look_is_seen_by_it() {
-        let key = SigningKey::ephemeral().unwrap();
-        let verifier = Arc::new(Verifier::new(vec![key.issuer()]).unwrap());
-        let accounts = Accounts::in_memory().unwrap();
-        let load = async || {
-            let providers = Arc::new(Providers::unasked(Arc::clone(&verifier)));
-            let guard = Arc::new(Guard::new(RateLimits::off()));
-            let loaded = Identities::load(providers, guard, accounts.clone()).await;
-            loaded.unwrap()
-        };
-        let request = TokenRequest {
-            user: "ada".to_owned(),
-            kind: Kind::Api,
-            scopes: Scopes::INFER,
-            ttl: Duration::from_secs(60),
-            device: None,
-        };
-        let token = key.issue(&request, SystemTime::now()).unwrap();
-        let nobody = Asker::of(&http::Extensions::new());
-        let (ours, other) = (load().await, load().await);
-        let identified = ours.identify(&nobody, token.expose(), &[Kind::Api]).await;
-        let user = identified.unwrap().user.clone();
-        other
-            .revoke_token(&user, TokenName::Whole(token.expose().to_owned().into()))
-            .await
-            .unwrap();
-        ours.look(&mut None).await.unwrap();
-        let again = ours.identify(&nobody, token.expose(), &[Kind::Api]).await;
-        assert!(again.unwrap_err().message.contains("revoked"));
     }
 }
