@@ -3,7 +3,7 @@
 use std::{convert::Infallible, panic::resume_unwind, sync::Arc};
 
 use anyhow::Context as _;
-use c2l_agent::{Agent, Config, Error, Policy, Proxy, Refusal, TokenSource, Transport};
+use c2l_agent::{Agent, Config, Error, Proxy, Refusal, TokenSource};
 use c2l_auth::DeviceName;
 use http::Uri;
 use tokio::task::JoinError;
@@ -159,20 +159,8 @@ pub(super) fn config(
     tuning: Tuning,
 ) -> Config {
     Config {
-        relay,
-        allow_insecure: false,
-        ca_file: None,
-        skip_verify: false,
-        client_certificate: None,
-        transport: Transport::Auto,
-        proxy: None,
-        token,
-        device_name: device.as_str().to_owned(),
-        device_id,
         build: build_info::build(),
         upstream,
-        allow_manage: false,
-        policy: Policy::default(),
         max_concurrent_requests: tuning.max_concurrent_requests,
         upstream_connect_timeout: tuning.upstream_connect_timeout,
         load_grace: tuning.load_grace,
@@ -181,5 +169,6 @@ pub(super) fn config(
         backoff_min: tuning.backoff_min,
         backoff_max: tuning.backoff_max,
         healthy_after: tuning.healthy_after,
+        ..Config::new(relay, token, device.as_str().to_owned(), device_id)
     }
 }

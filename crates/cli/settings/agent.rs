@@ -1,6 +1,7 @@
 //! The settings of `c2l agent`.
 //!
-//! Invariant: the token itself can be neither flag nor key of the file; it comes from one source, and only one.
+//! Invariants: the token itself can be neither flag nor key of the file; it comes from one source, and only one. The
+//! defaults here are those of [`c2l_agent::Config::new`]; a test compares them.
 
 use std::{
     path::{Path, PathBuf},
@@ -484,4 +485,40 @@ pub(crate) fn default_tuning() -> Tuning {
         &|_| None,
         None,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use c2l_agent::{Config, TokenError, TokenSource};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let relay = Uri::from_static("https://relay.example");
+        let token: TokenSource =
+            Arc::new(|| Box::pin(async { Err(TokenError::new("nobody asks for it")) }));
+        let library = Config::new(relay, token, "desk".to_owned(), [0; 16]);
+        let (tuning, upstream) = (default_tuning(), default_upstream());
+        assert_eq!(upstream, library.upstream);
+        let number = tuning.max_concurrent_requests;
+        assert_eq!(number, library.max_concurrent_requests);
+        for (name, ours, theirs) in [
+            (
+                "connect",
+                tuning.upstream_connect_timeout,
+                library.upstream_connect_timeout,
+            ),
+            ("load grace", tuning.load_grace, library.load_grace),
+            ("dial", tuning.dial_timeout, library.dial_timeout),
+            ("drain", tuning.drain_grace, library.drain_grace),
+            ("first wait", tuning.backoff_min, library.backoff_min),
+            ("longest wait", tuning.backoff_max, library.backoff_max),
+            ("healthy after", tuning.healthy_after, library.healthy_after),
+        ] {
+            assert_eq!(ours, theirs, "{name}");
+        }
+    }
 }
