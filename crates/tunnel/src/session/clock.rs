@@ -6,6 +6,10 @@ use super::*;
 
 /// Intervals of silence after which the peer counts as gone.
 const SILENT_INTERVALS: u32 = 2;
+/// Whoever looks so long after silence was due did not run, and what the peer said meanwhile may lie unread.
+const LATE: Duration = Duration::from_millis(50);
+/// Of an interval, how long it is waited then: reading what lies there takes milliseconds.
+const DOUBT_PARTS: u32 = 8;
 /// Heartbeats in a row that tell the same count of ours, after which the peer counts as stuck. Between the first and the
 /// third lie two intervals in which it heard nothing, however late they come: by the rule above it ought to have left.
 const STUCK_BEATS: u32 = 3;
@@ -34,6 +38,7 @@ impl Session {
             }
             Phase::Open | Phase::Draining { .. } => {}
         }
+        let silent_at = self.certain_from(silent_at, now);
         if now >= silent_at {
             self.close(CloseReason::PeerSilent(silent_after));
             return None;
@@ -63,6 +68,20 @@ impl Session {
         self.driver = Some(waker.clone());
         self.wake_at = next;
         Some(next)
+    }
+
+    /// When the silence that is due at `silent_at` is one for certain: then, or a moment later where this side itself stood
+    /// still over it.
+    fn certain_from(&mut self, silent_at: Instant, now: Instant) -> Instant {
+        if now < silent_at {
+            self.liveness.doubted_until = None;
+            return silent_at;
+        }
+        let is_late = now.saturating_duration_since(silent_at) >= LATE;
+        let doubt = || is_late.then(|| after(now, self.liveness.interval / DOUBT_PARTS));
+        let until = self.liveness.doubted_until.or_else(doubt);
+        self.liveness.doubted_until = until;
+        until.unwrap_or(silent_at)
     }
 
     /// Bytes of the peer's came at this moment, whole message or not. On a slow line one message takes longer than

@@ -104,6 +104,8 @@ struct Liveness {
     interval: Duration,
     next_beat_at: Instant,
     heard_at: Instant,
+    /// When silence counts for certain, where it was found late.
+    doubted_until: Option<Instant>,
     sent: u64,
     heard: u64,
     /// Counts what arrives; told in each heartbeat.
@@ -169,6 +171,7 @@ impl Session {
                 interval: settings.heartbeat_interval,
                 next_beat_at: after(now, settings.heartbeat_interval),
                 heard_at: now,
+                doubted_until: None,
                 sent: 0,
                 heard: 0,
                 received: 0,

@@ -87,6 +87,31 @@ fn tun05_two_intervals_of_silence_end_the_session_and_its_streams() {
 }
 
 #[test]
+fn a_side_that_stood_still_reads_what_lies_there_before_it_calls_the_peer_silent() {
+    let mut peer = Peer::of_relay(Limits::default());
+    peer.tick();
+    peer.pass(3 * BEAT);
+    let certain = peer.now + BEAT / 8;
+    assert_eq!(peer.tick(), Some(certain));
+    assert_eq!(peer.tick(), Some(certain), "looking again gains no time");
+    peer.control(heartbeat()).expect("it lay there");
+    peer.tick().expect("alive");
+    // Whoever looks in time gives no time, and whoever was late once gets nothing more out of it.
+    peer.pass(2 * BEAT);
+    assert_eq!(peer.tick(), None);
+
+    let mut peer = Peer::of_relay(Limits::default());
+    peer.pass(3 * BEAT);
+    peer.tick().expect("in doubt");
+    peer.pass(BEAT / 8 - MILLISECOND);
+    peer.tick().expect("still in doubt");
+    peer.pass(MILLISECOND);
+    assert_eq!(peer.tick(), None);
+    let reason = Some(CloseReason::PeerSilent(2 * BEAT));
+    assert_eq!(peer.link.close_reason(), reason);
+}
+
+#[test]
 fn anything_heard_is_a_sign_of_life_of_the_session() {
     let mut peer = Peer::of_relay(Limits::default());
     peer.pass(2 * BEAT - MILLISECOND);
