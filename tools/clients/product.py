@@ -48,11 +48,20 @@ def answers(url):
         return False
 
 
+HELD = []  # sockets of `free_port`, until this process ends
+
+
 def free_port():
-    """A port that was free a moment ago, for a program that takes a number and not a listener."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 for a program that takes a number and not a listener, and sets SO_REUSEADDR on what it binds.
+
+    It stays bound here and never listens: the system gives it to nobody who asks for any port, while who names it can bind it,
+    listen, end and come back.
+    """
+    holder = socket.socket()
+    HELD.append(holder)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder.getsockname()[1]
 
 
 def end_on_sigterm():

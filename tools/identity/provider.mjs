@@ -1,4 +1,5 @@
-// An identity provider: oauth2-mock-server with its keys in a file. `node provider.mjs PORT KEYS`
+// An identity provider: oauth2-mock-server with its keys in a file. `node provider.mjs PORT KEYS`; port 0 is a free one, and the
+// last line of the start says where it is.
 //
 // The form of a token request may say `aud`, `roles` (words separated by spaces) and `username`, which the claims then have;
 // `client_id` becomes `azp`. SIGUSR2 adds a key, and writes the file: who is started with it again has the same keys.
@@ -34,5 +35,5 @@ process.on("SIGUSR2", async () => {
 process.on("SIGTERM", () => process.exit(0));
 
 await server.start(Number(port), "127.0.0.1");
-server.issuer.url = `http://127.0.0.1:${port}`;
+server.issuer.url = `http://127.0.0.1:${server.address().port}`;
 console.error(`provider is ready: ${server.issuer.url}`);

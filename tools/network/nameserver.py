@@ -9,6 +9,7 @@ HEAD_BYTES, IPV4, INTERNET = 12, 1, 1
 
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
+print("bound", file=sys.stderr, flush=True)
 while True:
     question, asker = server.recvfrom(512)
     end = question.index(b"\0", HEAD_BYTES) + 5  # the name, its type, its class

@@ -25,7 +25,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CONFIGURATIONS = HERE.parent.parent / "tests/network"
 sys.path.insert(0, str(HERE.parent / "clients"))
-from product import Program, free_port, wait_until  # noqa: E402, its folder must be on the path first
+from product import Program, wait_until  # noqa: E402, its folder must be on the path first
 
 REQUEST_LIMIT = 30.0  # seconds: no request is without an answer for longer
 CLONE_NEWNET = 0x40000000
@@ -182,14 +182,26 @@ def certify(folder):
 
 
 class Upstream(Part):
+    """upstream.py on a free port, which is known, and answers, inside the `with` block."""
+
     def __init__(self, namespace=None, owner=""):
-        self.port = free_port()
-        command = [sys.executable, "-B", HERE / "upstream.py", self.port, owner]
-        super().__init__("upstream", command, namespace)
+        super().__init__("upstream", [sys.executable, "-B", HERE / "upstream.py", owner], namespace)
+
+    def __enter__(self):
+        try:
+            told = self.wait_for("port", lambda: self.lines("listening on port"))
+            self.port = int(told[0].split()[-1])
+            self.wait_for("answer", lambda: self.ask_active().status == 200)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def ask_active(self):
+        return request("127.0.0.1", self.port, "GET", "/active", namespace=self.namespace)
 
     def active(self):
-        answer = request("127.0.0.1", self.port, "GET", "/active", namespace=self.namespace)
-        return int(answer.text or 0)
+        return int(self.ask_active().text or 0)
 
     def requests(self):
         return [json.loads(line) for line in self.stdout.read_text().splitlines()]

@@ -14,7 +14,8 @@ import tempfile
 import threading
 import time
 
-from parts import CONFIGURATIONS, Agent, Caller, Home, Later, Part, Relay, Skip, Upstream, at, certify, expect, free_port, require, wait_until
+from parts import CONFIGURATIONS, Agent, Caller, Home, Later, Part, Relay, Skip, Upstream, at, certify, expect, require, wait_until
+from product import free_port
 from road import Road
 
 USER, PASSWORD = "ada", "secret-of-the-proxy"

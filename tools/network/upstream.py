@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A service in the shape of Ollama that writes down what reached it, on 127.0.0.1: `upstream.py PORT [OWNER]`.
+"""A service in the shape of Ollama that writes down what reached it, on a free port of 127.0.0.1, which stderr tells: `upstream.py [OWNER]`.
 
 `POST /api/chat` answers in lines as the model's name says: `lines-20-gap-50` are 20 lines, 50 ms apart, and a last one;
 `lines-20-gap-50-size-300` are lines of words.py, which name the owner and the question. `GET /active` tells how many answers are being given. Each request is one JSON line on stdout.
@@ -14,7 +14,7 @@ import time
 
 import words
 
-OWNER = sys.argv[2] if len(sys.argv) > 2 else ""
+OWNER = sys.argv[1] if len(sys.argv) > 1 else ""
 LOCK = threading.Lock()
 ACTIVE = 0
 
@@ -92,4 +92,6 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         pass  # a caller that breaks off is what is being tested
 
 
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+server = Server(("127.0.0.1", 0), Handler)
+print("listening on port", server.server_port, file=sys.stderr, flush=True)
+server.serve_forever()

@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { freePort, Program, until } from "./world.mjs";
+import { Program, until } from "./world.mjs";
 
 export class Engine {
   /** What is missing for one, or null. */
@@ -26,10 +26,9 @@ export class Engine {
       await promisify(execFile)(python, [join(scripts, "make_tiny_gguf.py"), `${model}.part`, ...make]);
       await rename(`${model}.part`, model);
     }
-    const port = await freePort();
-    engine.url = `http://127.0.0.1:${port}`;
-    engine.server = new Program("engine", python, [join(scripts, "serve_tiny.py"), model, String(port), "--alias", name, "--slots", "1"], world.folder);
+    engine.server = new Program("engine", python, [join(scripts, "serve_tiny.py"), model, "0", "--alias", name, "--slots", "1"], world.folder);
     try {
+      [, engine.url] = await engine.server.line(/LISTEN (http:\S+)\n/);
       await until("answer of the engine", () => fetch(`${engine.url}/health`).then(({ ok }) => ok, () => false), { seen: () => engine.server.output });
       const args = ["agent", "--relay", world.origin, "--token-file", "agent.token", "--device", "rack", "--upstream", engine.url];
       engine.agent = new Program("agent of rack", world.binary, [...args, "--data-dir", join(world.folder, "rack")], world.folder);

@@ -2,7 +2,6 @@
 // Each program has a folder of its own that goes with it; every wait is for a condition, with a deadline, and says what was seen.
 import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -23,14 +22,6 @@ export async function until(what, condition, { within = PATIENCE, seen = () => "
 
 export function expect(condition, what) {
   if (!condition) throw new Error(what);
-}
-
-export async function freePort() {
-  const probe = createServer();
-  await new Promise((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 /** This environment without what could change how the product behaves. */
@@ -79,6 +70,12 @@ export class Program {
   }
 }
 
+/** Where a relay that was given port 0 listens. */
+export async function relayPort(relay) {
+  const [, port] = await relay.line(/relay starting.* address=127\.0\.0\.1:(\d+)/);
+  return Number(port);
+}
+
 /** Relay, agent, engine. */
 export class World {
   static async start({ binary, demo }) {
@@ -90,9 +87,10 @@ export class World {
     const [, model, control] = await world.demo.line(/^(\S+:\d+) (\S+:\d+)$/m);
     world.control = `http://${control}`;
     world.upstream = await Upstream.start(model);
-    world.port = await freePort();
-    world.origin = `http://127.0.0.1:${world.port}`;
+    world.port = 0; // a free one, at first
     await world.startRelay();
+    world.port = await relayPort(world.relay);
+    world.origin = `http://127.0.0.1:${world.port}`;
     world.token = await world.c2l("token", "issue", "--user", "owner", "--kind", "api", "--scope", "infer,account", "--ttl", "2h");
     const agentToken = await world.c2l("token", "issue", "--user", "owner", "--kind", "agent", "--ttl", "2h");
     await writeFile(join(world.folder, "agent.token"), agentToken, { mode: 0o600 });
