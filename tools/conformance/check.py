@@ -19,6 +19,7 @@ from parts import Agent, Home, Part, Relay, expect  # noqa: E402, its folder mus
 from product import end_on_sigterm  # noqa: E402
 
 H2SPEC_CASES = 146
+H2SPEC_PATIENCE = "10"  # seconds for what a case waits for; 2 by itself
 # The port speaks HTTP/1.1 as well, so what is no preface of HTTP/2 is answered before the connection is closed.
 H2SPEC_MAY_MISS = ["Sends invalid connection preface"]
 # The relay takes frames of 128 KiB; five fields of this length make one that is longer.
@@ -78,7 +79,7 @@ def h2spec(binary):
         agent = stack.enter_context(Agent(binary, home.token_file, address, upstream.server_port))
         agent.line("session opened")
         where = ["--host", relay.host, "--port", str(relay.port), "--max-header-length", str(H2SPEC_FIELD_BYTES)]
-        where += ["--path", f"/k/{home.credential}/api/version"]
+        where += ["--path", f"/k/{home.credential}/api/version", "--timeout", H2SPEC_PATIENCE]
         ran = subprocess.run(["h2spec", "--strict", *where], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
         told = re.search(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed", ran.stdout)
         expect(told, f"h2spec said nothing of the kind: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")

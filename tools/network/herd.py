@@ -7,11 +7,11 @@ from parts import Agent, Caller, Home, Relay, Upstream, at, expect, wait_until
 
 AWAY = 6.0  # seconds until the relay is there again
 BACK_WITHIN = 10.0
-SLOT = 0.1  # seconds
+SLOT = 0.1  # seconds, for what is told
 # Waits have full jitter, and from the end of such a wait on a dead way is looked at every 2 s: even arrivals would be a
-# twentieth in each slot, and half of them in the first second. A busy machine spreads them further.
-MOST_IN_A_SLOT = 0.2
-MOST_IN_FIRST_SECOND = 0.7
+# quarter in any half second and half in any second. A relay that stands still for 0.4 s finds a fifth of all at its door
+# beside those, and chance adds some. Agents that wait alike come all within the time that the relay needs to let them in.
+MOST_WITHIN = {0.5: 0.6, 1.0: 0.85}  # seconds, wherever they begin: the share of all
 MEMORY_EACH = 14 * 1024  # KiB that no other process shares, for a debug build
 PLACE = "127.0.0.1"
 
@@ -21,6 +21,16 @@ def affordable(wanted):
     with open("/proc/meminfo") as file:
         available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
     return max(10, min(wanted, available // 2 // MEMORY_EACH))
+
+
+def most_within(length, arrivals):
+    """The most of these, in order, that any stretch of so many seconds holds."""
+    first = most = 0
+    for index, arrival in enumerate(arrivals):
+        while arrival - arrivals[first] >= length:
+            first += 1
+        most = max(most, index + 1 - first)
+    return most
 
 
 def herd(binary, wanted, stack):
@@ -58,10 +68,10 @@ def herd(binary, wanted, stack):
     said = f"{count} agents back, the first after {arrivals[0]:.2f} s, half after {middle:.2f} s, all after {arrivals[-1]:.2f} s; each {SLOT} s: {spread}"
     expect(len(arrivals) == count, f"some came twice: {said}")
     expect(arrivals[-1] <= BACK_WITHIN, f"too late: {said}")
-    expect(max(slots) <= MOST_IN_A_SLOT * count, f"not spread: {said}")
-    first_second = sum(arrival < 1 for arrival in arrivals) / count
-    expect(first_second <= MOST_IN_FIRST_SECOND, f"{first_second:.0%} in the first second: {said}")
-    return f"{said}; {first_second:.0%} in the first second, {max(slots) / count:.0%} at most in one slot"
+    shares = {length: most_within(length, arrivals) / count for length in MOST_WITHIN}
+    said += "".join(f"; {share:.0%} at most within {length} s" for length, share in shares.items())
+    expect(all(share <= MOST_WITHIN[length] for length, share in shares.items()), f"not spread: {said}")
+    return said
 
 
 def scenarios(binary, wanted):

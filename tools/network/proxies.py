@@ -21,6 +21,8 @@ from road import Road
 USER, PASSWORD = "ada", "secret-of-the-proxy"
 CONNECTED_WITHIN = 10.0  # seconds, whatever is blocked
 CUT_AFTER, CUT_FOR = 10.0, 42.0
+LINES = 40  # and a last one, over two seconds: a stall of one second still leaves
+PIECES = 22  # which is more than lines held back two by two would be
 NCSA = [pathlib.Path("/usr/lib/squid/basic_ncsa_auth"), pathlib.Path("/usr/libexec/squid/basic_ncsa_auth")]
 
 
@@ -173,10 +175,10 @@ class Bench:
         opened = agent.line("session opened", within=CONNECTED_WITHIN)
         took = at(opened) - at(agent.lines("agent starting")[0])
         expect(way is None or f"way={way}" in opened, f"not by {way}: {opened}")
-        answer = self.caller.chat(20, 50, device)
-        expect(answer.is_whole(20), answer.brief())
+        answer = self.caller.chat(LINES, 50, device)
+        expect(answer.is_whole(LINES), answer.brief())
         spread = answer.arrivals[-1] - answer.arrivals[0]
-        expect(spread > 0.7 and len(answer.arrivals) >= 15, f"not piece by piece: {answer.arrivals}")
+        expect(spread > 0.7 and len(answer.arrivals) >= PIECES, f"not piece by piece: {answer.arrivals}")
         seen = self.upstream.requests()
         foreign = [name for asked in seen for name in asked["fields"] if name == "via" or name.startswith(("proxy", "x-forwarded"))]
         expect(not foreign and all(asked["from"] == "127.0.0.1" for asked in seen), f"marks of a proxy at the upstream: {foreign}")
@@ -211,7 +213,7 @@ def impatient(binary, stack):
         expect(opened is not None, f"no session after cut {number + 1}")
         most = 2**number  # seconds: the back-off doubles, as no session was healthy for a minute
         gaps.append(opened - cut)
-        expect(gaps[-1] <= most + 1, f"{gaps[-1]:.1f} s after cut {number + 1}, where the back-off waits {most} s at most")
+        expect(gaps[-1] <= most + 3, f"{gaps[-1]:.1f} s after cut {number + 1}, where the back-off waits {most} s at most")
     said = f"cut {len(proxy.cuts)} times in {CUT_FOR} s; a session again after {', '.join(f'{gap:.1f}' for gap in gaps)} s"
     said += f"; {whole} of {len(short)} short requests whole, the others told; {len(torn)} running answers broken off, all told"
     expect(len(proxy.cuts) >= 3 and len(torn) >= 3, f"too few: {said}")
@@ -232,7 +234,7 @@ def scenarios(binary, outer):
         agent.stop()  # some write the line when the connection ends
         wait_until("relay in the proxy's log", lambda: relay_named in proxy.said(), proxy.said, CONNECTED_WITHIN)
         log = proxy.said()
-        expect(str(upstream) not in log, f"the upstream is in the proxy's log:\n{log}")
+        expect(not re.search(rf"127\.0\.0\.1[.:]{upstream}(?!\d)", log), f"the upstream is in the proxy's log:\n{log}")
 
     def through(make, scheme, device, user=f"{USER}:{PASSWORD}@", relay_named=str(relay)):
         def scenario(stack):
