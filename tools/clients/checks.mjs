@@ -2,6 +2,7 @@
 
 export const PROMPT = "Tell me about the tunnel.";
 export const SHORT = 60;
+export const STREAMED = 120;
 export const LONG = 4000;
 const FIRST_PIECES = 3;
 const NEXT_WITHIN_MS = 8000;
@@ -29,7 +30,7 @@ export function vectors(list) {
   return `2 vectors of ${list[0].length}`;
 }
 
-/** A streamed answer must come in several pieces, and not all of them at its end. */
+/** A streamed answer must come in several pieces, and not all of them at its end. Not the first stream of its kind. */
 export async function streamed(parts, textOf) {
   const start = performance.now();
   const arrivals = [];
@@ -42,9 +43,14 @@ export async function streamed(parts, textOf) {
   }
   assert(arrivals.length >= FIRST_PIECES, `came in ${arrivals.length} pieces: ${JSON.stringify(text)}`);
   const took = performance.now() - start;
-  assert(took < 300 || arrivals[0] < took * 0.8, `held back: first piece at ${arrivals[0]} ms of ${took} ms`);
+  assert(took < 600 || arrivals[0] < took * 0.8, `held back: first piece at ${arrivals[0]} ms of ${took} ms`);
   whole(text);
   return `${arrivals.length} pieces in ${took.toFixed()} ms, the first at ${arrivals[0].toFixed()} ms`;
+}
+
+/** Takes a stream to its end, which is not measured: one of a token, before one that is. */
+export async function drained(parts) {
+  for await (const _ of parts);
 }
 
 /** A reader who leaves in the middle must leave the next request unharmed, and the model free to answer it. */

@@ -9,7 +9,7 @@ import sys
 import time
 
 PROMPT = "Tell me about the tunnel."
-SHORT, LONG = 60, 4000  # tokens; a long answer takes many times NEXT_WITHIN on the engine
+SHORT, STREAMED, LONG = 60, 120, 4000  # tokens; a long answer takes many times NEXT_WITHIN on the engine
 FIRST_PIECES = 3
 NEXT_WITHIN = 8.0  # seconds: what a request may take when the one before it was stopped
 
@@ -30,7 +30,11 @@ def whole(text):
 
 
 def streamed(pieces):
-    """A streamed answer must come in several pieces, and not all of them at its end."""
+    """A streamed answer must come in several pieces, and not all of them at its end.
+
+    Not the first stream of its kind in this process: a client builds its types on first use, for half a second, and that is
+    not the stream's delay. So a check takes one of a token before it measures one.
+    """
     start = time.monotonic()
     arrivals, texts = [], []
     for piece in pieces:
@@ -40,7 +44,7 @@ def streamed(pieces):
     assert len(arrivals) >= FIRST_PIECES, f"came in {len(arrivals)} pieces: {''.join(texts)!r}"
     took = time.monotonic() - start
     # A quick answer cannot show the difference; a slow one that was held back arrives all at once.
-    assert took < 0.3 or arrivals[0] < took * 0.8, f"held back: first piece at {arrivals[0]:.2f} s of {took:.2f} s"
+    assert took < 0.6 or arrivals[0] < took * 0.8, f"held back: first piece at {arrivals[0]:.2f} s of {took:.2f} s"
     whole("".join(texts))
     return f"{len(arrivals)} pieces in {took:.2f} s, the first at {arrivals[0]:.2f} s"
 

@@ -17,7 +17,10 @@ const statusOf = (error) => error.status;
 await check.main({
   list: name,
   chat: async () => check.whole(wholeOf(await chat())),
-  "chat-stream": async () => check.streamed(await chat({ stream: true }), textOf),
+  "chat-stream": async () => {
+    await check.drained(await chat({ stream: true, max_tokens: 1 }));
+    return check.streamed(await chat({ stream: true, max_tokens: check.STREAMED }), textOf);
+  },
   embed: async () =>
     check.vectors(
       (await client.embeddings.create({ model: await name(), input: ["one", "two"] })).data.map((d) => d.embedding),

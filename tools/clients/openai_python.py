@@ -17,7 +17,7 @@ def chat(tokens=checks.SHORT):
     return answer.choices[0].message.content
 
 
-def chunks(tokens=checks.SHORT):
+def chunks(tokens):
     return client.chat.completions.create(model=name(), messages=MESSAGES, max_tokens=tokens, stream=True)
 
 
@@ -25,12 +25,17 @@ def text(parts):
     return (part.choices[0].delta.content for part in parts if part.choices)
 
 
+def chat_stream():
+    list(chunks(1))  # not measured, see checks.streamed
+    return checks.streamed(text(chunks(checks.STREAMED)))
+
+
 def responses_stream():
     def events(tokens):
         return client.responses.create(model=name(), input=checks.PROMPT, max_output_tokens=tokens, stream=True)
 
-    list(events(1))  # the client builds its event types on first use, for half a second: not the stream's delay
-    return checks.streamed(e.delta for e in events(checks.SHORT) if e.type == "response.output_text.delta")
+    list(events(1))
+    return checks.streamed(e.delta for e in events(checks.STREAMED) if e.type == "response.output_text.delta")
 
 
 def embed():
@@ -47,7 +52,7 @@ def stop():
 checks.main({
     "list": name,
     "chat": lambda: checks.whole(chat()),
-    "chat-stream": lambda: checks.streamed(text(chunks())),
+    "chat-stream": chat_stream,
     "responses-stream": responses_stream,
     "embed": embed,
     "stop": stop,

@@ -6,7 +6,7 @@ import { answers } from "./answers.mjs";
 /** Models that are the demonstration model, and the switches that make them what they are. */
 const engine = {
   "tiny:latest": "tiny",
-  "steady:latest": "tiny+gap=80ms+lines=40",
+  "steady:latest": "tiny+gap=80ms+lines=120",
   "endless:latest": "tiny+gap=60ms+lines=100000",
   "loading:latest": "tiny+load=8s",
   "broken:latest": "tiny+error=6",

@@ -9,9 +9,9 @@ export async function chat(report) {
     await page.send("Tell me something.");
     const said = await page.finished();
     const lengths = [...new Set(await page.growth())].filter((length) => length > 0);
-    expect(lengths.length >= 12, `of 40 tokens the page showed ${lengths.length} states: ${lengths}`);
+    expect(lengths.length >= 36, `of 120 tokens the page showed ${lengths.length} states: ${lengths}`);
     expect(/\d+ tokens/.test(said) && /tokens\/s/.test(said), `no cost under the answer: ${said}`);
-    return `${lengths.length} states of 40 tokens`;
+    return `${lengths.length} states of 120 tokens`;
   });
 
   await report.run("stop stops the engine", async ({ world, open }) => {
