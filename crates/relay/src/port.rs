@@ -82,21 +82,24 @@ impl OpenPort {
     /// When the turn cannot be had, or the system does not let it listen.
     pub(crate) async fn take(relay: &Arc<Relay>, public: PublicPort) -> Result<Self, Error> {
         let is_queue_shared = public.is_queue_shared();
-        if let Some(handover) = &relay.config.handover {
-            let is_first = handover.try_turn().map_err(Error::Handover)?;
+        let handover = relay.config.handover.as_ref();
+        let mut is_first = true;
+        if let Some(handover) = handover {
+            is_first = handover.try_turn().map_err(Error::Handover)?;
             if !is_first {
                 tracing::info!("standing by: another relay has the port");
                 handover.turn().await.map_err(Error::Handover)?;
-                // What the one before has answered counts from the first connection on.
-                relay.identities.reload().await.map_err(Error::Store)?;
-            }
-            if is_queue_shared || !is_first {
-                relay.expect_agents(handover.startup_grace);
             }
         }
-        let listener = public
-            .listen(relay.config.handover.is_some())
-            .map_err(Error::Handover)?;
+        // Before all else: the one before soon closes, and who finds nobody listening is refused. Here they only wait.
+        let listener = public.listen(handover.is_some()).map_err(Error::Handover)?;
+        if !is_first {
+            // What the one before has answered counts from the first connection on.
+            relay.identities.reload().await.map_err(Error::Store)?;
+        }
+        if let Some(handover) = handover.filter(|_| is_queue_shared || !is_first) {
+            relay.expect_agents(handover.startup_grace);
+        }
         let left = CancellationToken::new();
         let accepting =
             listener::accept(Arc::clone(relay), listener, left.clone(), is_queue_shared);
