@@ -5,14 +5,14 @@ use std::{net::SocketAddr, path::Path, process::Output};
 
 use c2l_agent::Status;
 use c2l_testkit::{
-    Caller, Program, RawUpstream, TestAgent, TestRelay, TestUpstream, blocker,
+    Caller, Nowhere, Program, RawUpstream, TestAgent, TestRelay, TestUpstream, blocker,
     certificates::Authority, tokens,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_c2l");
@@ -112,12 +112,6 @@ impl Findings {
 /// A relay in clear whatever the transport of this run is: the doctor is told by its flags which way to go.
 async fn plain_relay() -> TestRelay {
     TestRelay::start_plain("the checks of TLS have tests of their own", |_| {}).await
-}
-
-/// A port that nobody listens on.
-async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 /// Answers whatever comes first with these bytes.
@@ -233,7 +227,8 @@ async fn a_relay_that_is_down_leaves_the_near_end_to_be_checked() {
     let upstream = TestUpstream::start().await;
     let relay = plain_relay().await;
     let token = relay.agent_token("ada");
-    let url = format!("http://{}", closed_port().await);
+    let nobody = Nowhere::new();
+    let url = format!("http://{}", nobody.address());
     let findings = Doctor::of(url, token, upstream.address()).findings().await;
     findings.assert("failed", &["tcp"]);
     findings.assert(
@@ -309,8 +304,9 @@ async fn a_port_that_speaks_no_tls_is_told_as_that() {
 #[tokio::test]
 async fn an_upstream_that_is_down_leaves_the_far_end_to_be_checked() {
     let relay = plain_relay().await;
+    let nobody = Nowhere::new();
     let token = relay.agent_token("ada");
-    let findings = Doctor::of(relay.url(), token, closed_port().await)
+    let findings = Doctor::of(relay.url(), token, nobody.address())
         .findings()
         .await;
     findings.assert("failed", &["upstream"]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use c2l_testkit::{
-    Caller, PATIENCE, Program, TestRelay, TestTransport, TestUpstream, eventually, within,
+    Caller, Nowhere, PATIENCE, Program, TestRelay, TestTransport, TestUpstream, eventually, within,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -220,9 +220,8 @@ async fn an_agent_without_a_relay_tells_why() {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_told_to_the_owner() {
     let place = Place::new().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let upstream = nobody.local_addr().expect("an address");
-    drop(nobody);
+    let nobody = Nowhere::new();
+    let upstream = nobody.address();
     let (folder, relay) = (place.folder.path(), place.relay.address());
     let more = ["--device", DEVICE];
     let _agent = Program::agent(BINARY, folder, relay, &place.token, upstream, &more).await;

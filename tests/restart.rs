@@ -39,7 +39,7 @@ const LIMITS: [&str; 4] = ["--startup-grace", "20s", "--drain-timeout", "60s"];
 /// Long enough to span a replacement.
 const STREAM: Question = Question {
     path: "/api/chat",
-    model: "tiny+lines=10+gap=250ms",
+    model: "tiny+lines=10+gap=500ms",
     is_streamed: true,
 };
 /// Not one that a client repeats by itself.
@@ -161,7 +161,7 @@ impl Place {
 #[expect(clippy::print_stdout, reason = "times are worth seeing")]
 async fn replace(old: &mut Program, next: &mut Program, tally: &Tally) {
     next.line("standing by").await;
-    let streaming = eventually(PATIENCE, "enough streams under way", || async {
+    let streaming = eventually(3 * PATIENCE, "enough streams under way", || async {
         let streaming = tally.streaming.load(Ordering::Relaxed);
         (streaming >= STREAMS).then_some(streaming)
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use c2l_agent::Status;
-use c2l_testkit::{Caller, PlayedUpstream, RawUpstream, TestAgent, TestRelay, within};
+use c2l_testkit::{Caller, Nowhere, PlayedUpstream, RawUpstream, TestAgent, TestRelay, within};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::Instant,
@@ -51,11 +51,9 @@ async fn tun_09_an_upstream_killed_in_mid_answer_tears_that_answer_and_leaves_th
 
 #[tokio::test]
 async fn tun_10_an_upstream_that_is_not_running_is_a_502_at_once() {
-    let upstream = PlayedUpstream::start().await;
-    let address = upstream.address();
-    drop(upstream);
+    let nobody = Nowhere::new();
     let relay = TestRelay::start().await;
-    let _agent = TestAgent::connect(&relay, "ada", address).await;
+    let _agent = TestAgent::connect(&relay, "ada", nobody.address()).await;
     let caller = Caller::new(relay.address(), relay.api_token("ada"));
     let began = Instant::now();
     let asking = simple_chat(&caller);

@@ -43,7 +43,7 @@ async fn ops_09_each_service_stops_serving_when_the_relay_leaves() {
     let _agent = TestAgent::connect(&relay, "ada", upstream.address()).await;
     let caller = Caller::new(relay.address(), relay.api_token("ada"));
     // Something to finish, so that the relay is still there to be asked.
-    let mut running = caller.chat("tiny+lines=100+gap=10ms", "go on").await;
+    let mut running = caller.chat("tiny+lines=400+gap=10ms", "go on").await;
     assert!(running.piece().await.expect("not torn").is_some());
     let mut client = HealthClient::new(channel(&relay).await);
     let mut watches = Vec::new();

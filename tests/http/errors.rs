@@ -1,11 +1,10 @@
 //! Errors in the shape that each client parses, and the id by which everybody knows an exchange. The golden file
 //! `errors.golden` is what callers see, word for word.
 
-use std::{collections::HashSet, fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, fmt::Write as _, time::Duration};
 
-use c2l_testkit::{Answer, Caller, TestAgent, TestRelay, empty, full, tokens};
+use c2l_testkit::{Answer, Caller, Nowhere, TestAgent, TestRelay, empty, full, tokens};
 use http::Method;
-use tokio::net::TcpSocket;
 
 use super::{Loop, field};
 
@@ -60,15 +59,6 @@ fn request(
     request.body(full(body)).expect("a request")
 }
 
-/// A port that is taken and on which nothing listens, for as long as the socket lives.
-fn nowhere() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(any).expect("a port");
-    let address = socket.local_addr().expect("an address");
-    (socket, address)
-}
-
 #[tokio::test]
 async fn errors_are_said_in_the_shape_of_each_dialect() {
     let here = Loop::start_with(|config| config.max_body_bytes = Some(500)).await;
@@ -76,8 +66,8 @@ async fn errors_are_said_in_the_shape_of_each_dialect() {
         Loop::start_with(|config| config.first_byte_timeout = Duration::from_millis(100)).await;
     let full_up = TestRelay::start_with(|config| config.max_requests_per_user = 0).await;
     let lonely = TestRelay::start().await;
-    let (_taken, closed) = nowhere();
-    let _agent = TestAgent::connect(&lonely, "bob", closed).await;
+    let closed = Nowhere::new();
+    let _agent = TestAgent::connect(&lonely, "bob", closed.address()).await;
     let address = here.relay.address();
     let ada = &here.caller;
     let anonymous = Caller::anonymous(address);
@@ -143,7 +133,9 @@ async fn errors_are_said_in_the_shape_of_each_dialect() {
         transcript.add(&what, ada.send(request).await).await;
     }
 
-    let text = transcript.text.replace(&closed.to_string(), "ADDRESS");
+    let text = transcript
+        .text
+        .replace(&closed.address().to_string(), "ADDRESS");
     let golden = include_str!("errors.golden");
     if text != golden {
         let first = text.lines().zip(golden.lines()).position(|(a, b)| a != b);

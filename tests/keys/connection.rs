@@ -98,7 +98,7 @@ async fn what_was_revoked_between_two_requests_of_a_connection_is_refused_on_it(
 #[tokio::test]
 async fn what_runs_out_between_two_requests_of_a_connection_is_refused_on_it() {
     const LIFE: Duration = Duration::from_secs(3600);
-    const LEFT: Duration = Duration::from_secs(2);
+    const LEFT: Duration = Duration::from_secs(5);
     let stand = Stand::start().await;
     let relay = &stand.relay;
     let short = tokens::api("ada").living(LIFE);

@@ -7,7 +7,7 @@ use super::{hits, rate, stand, told, wait_as_told};
 
 #[tokio::test]
 async fn a_user_over_the_rate_is_told_when_to_come_back_and_can() {
-    let (relay, _agent, _upstream) = stand(|limits| limits.user_requests = rate(4, 4)).await;
+    let (relay, _agent, _upstream) = stand(|limits| limits.user_requests = rate(4, 20)).await;
     let caller = Caller::new(relay.address(), relay.api_token("ada"));
     // All of a user's credentials count together, and what the relay answers itself counts as well.
     let other = Caller::new(relay.address(), relay.api_token("ada"));
@@ -34,7 +34,7 @@ async fn a_user_over_the_rate_is_told_when_to_come_back_and_can() {
     let bob = Caller::new(relay.address(), relay.api_token("bob"));
     assert_eq!(bob.get("/relay/v1/whoami").await.status(), 200);
     assert_eq!(hits(&relay, "user_requests").await, 3);
-    assert_eq!(seconds, 1);
+    assert!((1..=5).contains(&seconds), "{seconds} s");
     wait_as_told(seconds).await;
     assert_eq!(caller.get("/api/version").await.status(), 200);
 }
@@ -58,7 +58,9 @@ async fn the_rate_holds_over_grpc_as_well() {
     }
     let status = ask().await.expect_err("over it");
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-    assert_eq!(status.metadata().get("retry-after").expect("a time"), "30");
+    let seconds = status.metadata().get("retry-after").expect("a time");
+    let seconds: u64 = seconds.to_str().expect("text").parse().expect("a number");
+    assert!((20..=30).contains(&seconds), "{seconds} s");
 }
 
 #[tokio::test]
@@ -69,7 +71,8 @@ async fn one_credential_over_its_rate_leaves_the_users_others_alone() {
     for _ in 0..2 {
         assert_eq!(one.get("/api/version").await.status(), 200);
     }
-    assert_eq!(told(&one.get("/api/version").await), 30);
+    let seconds = told(&one.get("/api/version").await);
+    assert!((20..=30).contains(&seconds), "{seconds} s");
     assert_eq!(other.get("/api/version").await.status(), 200);
     assert_eq!(hits(&relay, "credential_requests").await, 1);
 }
@@ -100,7 +103,7 @@ async fn one_credential_has_so_many_requests_under_way_and_no_more() {
 
 #[tokio::test]
 async fn a_stream_over_the_bytes_is_let_end_and_what_comes_next_waits() {
-    let (relay, _agent, _upstream) = stand(|limits| limits.user_bytes = rate(20_000, 1)).await;
+    let (relay, _agent, _upstream) = stand(|limits| limits.user_bytes = rate(20_000, 5)).await;
     let caller = Caller::new(relay.address(), relay.api_token("ada"));
     let mut answer = caller.chat("tiny+lines=400", "go on").await;
     assert_eq!(answer.status(), 200);
@@ -112,7 +115,7 @@ async fn a_stream_over_the_bytes_is_let_end_and_what_comes_next_waits() {
         (answer.status() == 429).then(|| told(&answer))
     };
     let seconds = eventually(PATIENCE, "the debt is counted", refused).await;
-    assert!(seconds <= 1 + body.len() as u64 / 20_000, "{seconds} s");
+    assert!(seconds <= 1 + body.len() as u64 / 4_000, "{seconds} s");
     wait_as_told(seconds).await;
     assert_eq!(caller.get("/api/version").await.status(), 200);
 }

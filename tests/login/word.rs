@@ -74,14 +74,14 @@ async fn a_denied_device_is_told_so_and_nobody_can_approve_it_any_more() {
 async fn a_device_that_asks_too_often_is_slowed_down_and_one_that_waits_too_long_is_out() {
     let relay = relay_with(|login| {
         login.interval = Duration::from_secs(5);
-        login.patience = Duration::from_secs(1);
+        login.patience = Duration::from_secs(4);
     })
     .await;
     let forms = Forms::to(relay.address());
     let begun = forms.start("desk").await;
     assert_eq!(
         (&begun.said["interval"], &begun.said["expires_in"]),
-        (&json!(5), &json!(1))
+        (&json!(5), &json!(4))
     );
     assert_eq!(forms.refusal(&begun).await, "slow_down");
     eventually(PATIENCE, "the login runs out", async || {

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use c2l_testkit::{Caller, TestUpstream};
+use c2l_testkit::{Caller, Nowhere, TestUpstream};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
 use super::program::{Running, c2l};
 
@@ -28,9 +27,8 @@ async fn dev(data: &TempDir, upstream: SocketAddr, more: &[&str]) -> (Running, S
 #[tokio::test]
 async fn an_upstream_that_was_chosen_and_does_not_answer_is_used_all_the_same_and_said() {
     let data = TempDir::new().expect("a directory");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let upstream = listener.local_addr().expect("an address");
-    drop(listener);
+    let nobody = Nowhere::new();
+    let upstream = nobody.address();
     let (running, relay, key) = dev(&data, upstream, &[]).await;
     let text = running.text();
     let said = format!("upstream  http://{upstream}, where nothing answers yet");

@@ -177,7 +177,7 @@ async fn ops_08_a_panic_leaves_the_other_streams_of_an_http2_connection_alone() 
 async fn ops_09_a_relay_that_leaves_says_so_everywhere_and_finishes() {
     let (mut relay, mut agent, _upstream, caller) = loop_of().await;
     let operator = Caller::anonymous(relay.ops_address());
-    let mut running = caller.chat("tiny+lines=200+gap=5ms", "go on").await;
+    let mut running = caller.chat("tiny+lines=800+gap=5ms", "go on").await;
     assert!(running.piece().await.expect("not torn").is_some());
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", relay.address()))
         .expect("a URL");

@@ -15,7 +15,7 @@ use super::{BINARY, Place, shared_socket};
 
 /// Spans everything that a test does meanwhile.
 const LONG_STREAM: &str = "tiny+lines=60+gap=50ms";
-/// Spans a drain timeout.
+/// Spans a drain timeout, or another relay's start.
 const LONGER_STREAM: &str = "tiny+lines=160+gap=50ms";
 const REUSE: &str = "--reuse-port";
 
@@ -68,7 +68,7 @@ async fn ask_on(connection: &mut RawConnection, request: &str) -> (u16, String) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_connection_is_served_once_more_by_the_relay_that_leaves_and_told_to_go() {
     let mut passed = Passed::start(&[]).await;
-    let mut running = passed.caller.chat(LONG_STREAM, "hello").await;
+    let mut running = passed.caller.chat(LONGER_STREAM, "hello").await;
     let request = passed.request_bytes();
     let mut kept = RawConnection::open(passed.address).await;
     let (status, head) = ask_on(&mut kept, &request).await;

@@ -112,7 +112,7 @@ async fn a_relay_that_leaves_refuses_the_upgrade_and_says_when_to_come_back() {
     let upstream = TestUpstream::start().await;
     let _agent = TestAgent::connect(&relay, "ada", upstream.address()).await;
     let caller = Caller::new(relay.address(), relay.api_token("ada"));
-    let mut running = caller.chat("tiny+lines=40+gap=50ms", "hello").await;
+    let mut running = caller.chat("tiny+lines=100+gap=50ms", "hello").await;
     running.piece().await.expect("not torn").expect("a line");
     // Open before the relay leaves, as a proxy's connection would be.
     let mut late = RawConnection::open(relay.address()).await;

@@ -12,6 +12,7 @@ mod door;
 mod fake_agent;
 pub mod http2;
 mod logs;
+mod nowhere;
 mod played;
 pub mod program;
 pub mod provider;
@@ -28,6 +29,7 @@ pub use caller::{Answer, Caller, RawAnswer, RawConnection, RequestBody, empty, f
 pub use dice::Dice;
 pub use fake_agent::FakeAgent;
 pub use logs::CapturedLog;
+pub use nowhere::Nowhere;
 pub use played::{PlayedConnection, PlayedUpstream};
 pub use program::Program;
 pub use proxy::{Loss, Shape, TestProxy, Toward};
