@@ -31,6 +31,13 @@ fn told(answer: &Answer) -> u64 {
     seconds
 }
 
+/// The same of a refusal over gRPC.
+fn told_by(status: &tonic::Status) -> u64 {
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    let seconds = status.metadata().get("retry-after").expect("a time");
+    seconds.to_str().expect("text").parse().expect("seconds")
+}
+
 /// Waits as long as a refusal said.
 async fn wait_as_told(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await; // paced: whether this time is true is what is tested

@@ -3,7 +3,7 @@
 use c2l_testkit::{Caller, PATIENCE, eventually, tokens};
 use serde_json::json;
 
-use super::{hits, rate, stand, told, wait_as_told};
+use super::{hits, rate, stand, told, told_by, wait_as_told};
 
 #[tokio::test]
 async fn a_user_over_the_rate_is_told_when_to_come_back_and_can() {
@@ -57,9 +57,7 @@ async fn the_rate_holds_over_grpc_as_well() {
         ask().await.expect("within the rate");
     }
     let status = ask().await.expect_err("over it");
-    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-    let seconds = status.metadata().get("retry-after").expect("a time");
-    let seconds: u64 = seconds.to_str().expect("text").parse().expect("a number");
+    let seconds = told_by(&status);
     assert!((20..=30).contains(&seconds), "{seconds} s");
 }
 

@@ -29,8 +29,7 @@ async fn tim_01_without_a_device_a_thousand_tries_are_refused_at_once() {
     times.sort_unstable();
     let (median, p99) = (times[500], times[990]);
     println!("TIM-01: median {median:?}, p99 {p99:?}, connection included");
-    // What must not be in it is a wait for the device; a machine that stands still for a moment may.
-    assert!(median < Duration::from_millis(100), "median is {median:?}");
+    assert!(p99 < Duration::from_millis(100), "p99 is {p99:?}");
 }
 
 #[tokio::test]
